@@ -1,0 +1,23 @@
+-- A program's own sides have negative ids that carry the program: no join is needed to know what a movement was for.
+create or replace function refill.own_side(program_id int, name text) returns bigint
+language sql immutable parallel safe as $$
+    select -(program_id::bigint * 8 + case name
+        when 'sales' then 0 when 'revenue' then 1 when 'breakage' then 2 when 'refunds' then 3 when 'promotion' then 4 end)
+$$;
+
+create or replace function refill.own_side_name(side bigint) returns text
+language sql immutable parallel safe as $$
+    select case -side % 8
+        when 0 then 'sales' when 1 then 'revenue' when 2 then 'breakage' when 3 then 'refunds' when 4 then 'promotion' end
+$$;
+
+-- Credit left after each of a row of amounts, in order, where an amount that does not fit is passed over whole.
+create or replace function refill.draw_whole(remaining bigint, available bigint, amount bigint) returns bigint
+language plpgsql immutable parallel safe as $$
+begin
+    if remaining is null then remaining := available; end if;
+    if amount <= remaining then return remaining - amount; end if;
+    return remaining;
+end $$;
+
+create or replace aggregate refill.left_after(available bigint, amount bigint) (sfunc = refill.draw_whole, stype = bigint);

@@ -1,0 +1,85 @@
+-- What a change of a balance sets off, written in the transaction of its cause, whoever changed it: the trigger on
+-- refill.account is the only place that knows, so no writer can forget.
+
+-- Records that something happened. The sequencer numbers it after commit.
+create or replace function refill.record_event(p_type text, p_account_id bigint, p_at timestamptz, p_data jsonb) returns void
+language plpgsql as $$
+begin
+    insert into refill.event_log (at, type, account_id, data) values (p_at, p_type, p_account_id, p_data);
+    perform pg_notify('refill_poke', 'publish');
+end $$;
+
+-- Writes a message to the account's address. Without an address it is kept as unaddressed, so that the omission shows.
+create or replace function refill.enqueue_message(p_account_id bigint, p_kind text, p_at timestamptz, p_data jsonb) returns uuid
+language plpgsql as $$
+declare
+    v_message_id uuid;
+    v_state text;
+begin
+    insert into refill.message (account_id, kind, to_address, data, state, next_at, created_at)
+    select a.account_id, p_kind, a.email,
+           jsonb_build_object('account', a.name, 'program', p.name, 'balance', a.balance) || p_data,
+           case when a.email is null then 'unaddressed' else 'pending' end, p_at, p_at
+    from refill.account a join refill.program p using (program_id)
+    where a.account_id = p_account_id
+    returning message_id, state into v_message_id, v_state;
+    if v_state = 'pending' then perform pg_notify('refill_poke', 'deliver ' || v_message_id); end if;
+    return v_message_id;
+end $$;
+
+-- Puts the account before the sweep, now, and pokes a worker after commit.
+create or replace function refill.watch_account(p_account_id bigint, p_at timestamptz) returns void
+language plpgsql as $$
+begin
+    insert into refill.watch (account_id, due_at, since) values (p_account_id, p_at, p_at)
+    on conflict (account_id) do update set due_at = excluded.due_at;
+    perform pg_notify('refill_poke', 'evaluate ' || p_account_id);
+end $$;
+
+-- One change of band: 0 depleted, 1 low, 2 near the alert level, 3 clear of it.
+--   low       fires once on falling below the level; re-arms after 15 minutes in band 3; one message per day
+--   depleted  fires each time
+--   replenished  when credit is back: out of depleted, or out of low
+create or replace function refill.announce_band(p_account refill.account, p_before smallint) returns void
+language plpgsql as $$
+declare
+    v_at timestamptz := p_account.updated_at;
+    v_now smallint := p_account.band;
+    v_alert refill.alert;
+    v_data jsonb := jsonb_build_object('balance', p_account.balance, 'alert_below', p_account.alert_below);
+begin
+    insert into refill.alert (account_id) values (p_account.account_id) on conflict do nothing;
+    select * into v_alert from refill.alert where account_id = p_account.account_id for update;
+    if p_before = 3 and v_alert.clear_since <= v_at - interval '15 minutes' then v_alert.low_armed := true; end if;
+    v_alert.clear_since := case when v_now = 3 then v_at end;
+
+    if v_now = 0 then
+        perform refill.record_event('balance.depleted', p_account.account_id, v_at, v_data);
+        perform refill.enqueue_message(p_account.account_id, 'depleted', v_at, v_data);
+        v_alert.low_armed := false;
+    elsif v_now = 1 and p_before > 1 and v_alert.low_armed then
+        perform refill.record_event('balance.low', p_account.account_id, v_at, v_data);
+        v_alert.low_armed := false;
+        if v_alert.low_sent_at is null or v_alert.low_sent_at <= v_at - interval '1 day' then
+            perform refill.enqueue_message(p_account.account_id, 'low', v_at, v_data);
+            v_alert.low_sent_at := v_at;
+        end if;
+    elsif p_before = 0 or (p_before = 1 and v_now > 1) then
+        perform refill.record_event('balance.replenished', p_account.account_id, v_at, v_data);
+    end if;
+
+    update refill.alert set low_armed = v_alert.low_armed, clear_since = v_alert.clear_since, low_sent_at = v_alert.low_sent_at
+    where account_id = p_account.account_id;
+end $$;
+
+create or replace function refill.announce_account() returns trigger
+language plpgsql as $$
+begin
+    if new.band <> old.band then perform refill.announce_band(new, old.band); end if;
+    if new.below_trigger and not old.below_trigger then perform refill.watch_account(new.account_id, new.updated_at); end if;
+    return null;
+end $$;
+
+create or replace trigger announce after update on refill.account
+    for each row when (new.closed_at is null and (new.band <> old.band or (new.below_trigger and not old.below_trigger)))
+    execute function refill.announce_account();

@@ -1,0 +1,20 @@
+-- For upstream, inside its own transaction: posts one spend event and returns its outcome. Call it last: the account stays
+-- locked until that transaction ends. Same rules, same code as the stream; `malformed` is answered and nothing is kept.
+create or replace function refill.spend(account text, amount bigint, id text, ref text default null, memo text default null)
+returns table (outcome text, balance bigint, required bigint, available bigint, shortfall bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+-- One event is planned once per session and then found through indexes; planning it each time would cost more than posting it.
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    if account is null or account = '' or length(account) > 64 or coalesce(length(id), 0) not between 1 and 64
+       or amount is null or amount <= 0 then
+        return query select 'malformed', null::bigint, amount, null::bigint, null::bigint;
+        return;
+    end if;
+    return query
+        select p.outcome::text, p.balance, p.required, p.available, p.shortfall
+        from refill.post_spend(array[id], array[account], array[amount], array[null::timestamptz], array[ref], array[memo],
+                               array[null::text]) p;
+end $$;

@@ -1,0 +1,58 @@
+-- The contract for other services: read-only views. Dead credit is never visible, swept or not.
+create or replace view refill.balance as
+select a.name as account, p.name as program, o.name as organisation, live.balance,
+       0::bigint as held,  -- no command of this release holds credit back
+       coalesce((select sum(l.credits) from refill.charge_line l where l.account_id = a.account_id and l.open), 0)::bigint as pending,
+       live.next_expiry_at,
+       case when live.next_expiry_at is not null then live.next_expiry_amount end as next_expiry_amount,
+       case when live.balance = 0 then 'depleted' when live.balance < coalesce(a.alert_below, 0) then 'low' else 'ok' end as state
+from refill.account a
+join refill.program p on p.program_id = a.program_id
+join refill.organisation o on o.organisation_id = a.organisation_id
+cross join lateral (
+    select coalesce(sum(remaining), 0)::bigint as balance,
+           nullif(min(dies_at), 'infinity') as next_expiry_at,
+           coalesce(sum(remaining) filter (where dies_at = first_dies_at), 0)::bigint as next_expiry_amount
+    from (
+        select l.remaining, least(l.expires_at, a.idle_expires_at) as dies_at,
+               min(least(l.expires_at, a.idle_expires_at)) over () as first_dies_at
+        from refill.lot l
+        where l.account_id = a.account_id and l.open and l.effective_at <= statement_timestamp() and least(l.expires_at, a.idle_expires_at) > statement_timestamp()
+    ) l
+) live;
+
+create or replace view refill.entry_history as
+select e.entry_id, e.at, a.name as account, e.kind::text as kind, side.sign * e.amount as amount, side.balance_after, e.lot_id,
+       e.event_id, s.ref, coalesce(s.memo, e.memo) as memo, coalesce(s.actor, e.actor) as actor
+from refill.account a
+cross join lateral (
+    select -1 as sign, f.from_balance as balance_after, f.entry_id from refill.entry f where f.from_side = a.account_id and f.from_side > 0
+    union all
+    select 1, t.to_balance, t.entry_id from refill.entry t where t.to_side = a.account_id and t.to_side > 0
+) side
+join refill.entry e on e.entry_id = side.entry_id
+left join refill.spend_event s on e.kind = 'spend' and s.event_id = e.event_id and s.program_id = e.program_id;
+
+create or replace view refill.spend_outcome as
+select s.event_id, coalesce(a.name, s.account) as account, s.amount, s.outcome::text as outcome, s.balance_after, s.shortfall,
+       s.posted_at as at
+from refill.spend_event s left join refill.account a on a.account_id = s.account_id;
+
+create or replace view refill.charge_history as
+select c.charge_id, a.name as account, c.reason, c.state::text as state, l.credits, l.amount_minor as amount, c.currency,
+       c.fingerprint as card_fingerprint,
+       (select count(*) from refill.attempt t where t.charge_id = c.charge_id and t.state <> 'released') as attempts,
+       c.decline, c.opened_at, c.settled_at, i.invoice_number
+from refill.charge c
+join refill.charge_line l on l.charge_id = c.charge_id
+join refill.account a on a.account_id = l.account_id
+left join refill.invoice i on i.charge_id = c.charge_id;
+
+create or replace view refill.decision as
+select a.name as account, d.at, d.seen_at, d.projected, d.recharge_below, d.verdict::text as verdict, d.next_at, d.charge_id
+from refill.evaluation d join refill.account a on a.account_id = d.account_id;
+
+create or replace view refill.event as
+select e.seq, e.at, e.type, coalesce(a.name, e.account) as account, e.data
+from refill.event_log e left join refill.account a on a.account_id = e.account_id
+where e.seq is not null;
