@@ -1,7 +1,8 @@
 """Every error that refill raises on purpose, as one tree.
 
-An error carries a stable ``code``: it is what the command line prints, what the views store and what the logs show, and it
-never changes once released. ``exit_status`` follows the contract: 1 when a request was refused, 2 when it was put wrongly.
+An error carries a stable `code`: it is what the command line prints, what the views store and what the logs show, and
+it never changes once released. `exit_status` follows the contract: 1 for a request that was refused, 2 for one that was
+put wrongly.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
 """Connections to the shared Postgres and the migrations of its schema `refill`.
 
 A migration is one SQL file, applied once; the functions beside them are re-created each time. All of it happens in one
-transaction under one lock, together with the note that says what was applied, so that a kill at any moment leaves either the
-old schema or the new one. (yoyo-migrations writes its note in a second transaction and needs a hand after a kill between them.)
+transaction under one lock, together with the note that says what was applied, so that a kill at any moment leaves either
+the old schema or the new one. (yoyo-migrations 9.0 writes its note in a second transaction, so that a kill between the
+two leaves a schema that it can neither apply nor skip.)
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, LiteralString, NamedTuple, TypeAlias
 
 import psycopg
 import structlog
@@ -27,6 +28,7 @@ CONNECT_TIMEOUT_S = 10
 MIGRATION_LOCK = 7_355_608  # any number that only migrations take
 
 Connection: TypeAlias = psycopg.Connection[TupleRow]
+Params: TypeAlias = Sequence[object] | Mapping[str, object]
 
 
 class SqlFile(NamedTuple):
@@ -50,7 +52,7 @@ def sql_files(folder: str) -> list[SqlFile]:
 def connect(url: str, *, application: str = "refill") -> Iterator[Connection]:
     """A connection to the ledger that is closed at the end.
 
-    Every connection of ours is in autocommit mode, so that each transaction is written out as `with connection.transaction()`.
+    Every connection of ours is in autocommit mode: each transaction is written out as `with connection.transaction()`.
     Raises DatabaseUnavailable where nothing answers and DatabaseTooOld before PostgreSQL 15.
     """
     with open_connection(url, application=application) as connection:
@@ -79,10 +81,16 @@ def connection_options(application: str) -> dict[str, Any]:
 
 def database_now(connection: Connection) -> datetime:
     """The time that counts: the database's, UTC."""
-    row = connection.execute("select clock_timestamp()").fetchone()
-    assert row is not None
-    now: datetime = row[0]
+    now: datetime = fetch_one(connection, "select clock_timestamp()")[0]
     return now
+
+
+def fetch_one(connection: Connection, query: LiteralString, params: Params | None = None) -> TupleRow:
+    """The one row of a query that always has one; raises LookupError where it has none."""
+    row = connection.execute(query, params).fetchone()
+    if row is None:
+        raise LookupError(f"no row for: {query}")
+    return row
 
 
 def check_server(connection: Connection) -> None:
@@ -116,8 +124,8 @@ def migrate(url: str, *, sandbox: bool = False) -> list[str]:
 def check_schema(connection: Connection) -> None:
     """Raises SchemaOutdated unless every migration of this release is applied."""
     wanted = {m.name for m in sql_files("schema")}
-    present = connection.execute("select to_regclass('refill.migration') is not null").fetchone()
-    applied = _applied(connection).keys() if present and present[0] else set()
+    present = fetch_one(connection, "select to_regclass('refill.migration') is not null")[0]
+    applied = _applied(connection).keys() if present else set()
     missing = sorted(wanted - applied)
     if missing:
         raise SchemaOutdated(f"The database lacks {', '.join(missing)}; run `refill migrate`.")
