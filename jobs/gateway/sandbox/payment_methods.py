@@ -17,7 +17,8 @@ EMPTY_BILLING: Json = {
 }
 SPENT = (
     "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment or was detached "
-    "from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first."
+    "from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a "
+    "Customer first."
 )
 
 

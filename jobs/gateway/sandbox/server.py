@@ -14,6 +14,8 @@ from jobs.gateway.sandbox.desk import Desk
 from jobs.gateway.sandbox.store import Store
 from jobs.gateway.sandbox.transport import Server
 
+STOP_POLL_S = 0.02
+
 
 def serve(host: str, port: int, path: Path, api_key: str, on_ready: Callable[[int], None]) -> None:
     """Answer on ``host:port`` (port 0: any free one) until SIGTERM or SIGINT, with state in the file ``path``.
@@ -26,7 +28,8 @@ def serve(host: str, port: int, path: Path, api_key: str, on_ready: Callable[[in
     try:
         server = _bound(host, port, Desk(store, api_key, stopping))
         with server, _set_by_signals(stopping):
-            threading.Thread(target=server.serve_forever, name="sandbox-accept", daemon=True).start()
+            accepting = threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True)
+            accepting.start()
             on_ready(server.server_port)
             stopping.wait()
             server.shutdown()
