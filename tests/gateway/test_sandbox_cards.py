@@ -224,13 +224,15 @@ def test_a_number_that_is_no_test_number_is_refused(shared_client: stripe.Stripe
 
 def test_a_ready_made_payment_method_is_a_new_one_each_time(shared_client: stripe.StripeClient) -> None:
     customer = shared_client.v1.customers.create()
+    seen = shared_client.v1.payment_methods.retrieve("pm_card_visa").card
+    assert seen is not None
     first, second = (
         shared_client.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id}) for _ in range(2)
     )
     assert first.id != second.id
     assert first.card is not None
     assert second.card is not None
-    assert first.card.fingerprint == second.card.fingerprint
+    assert first.card.fingerprint == second.card.fingerprint == seen.fingerprint
     with pytest.raises(stripe.CardError) as declined:
         shared_client.v1.payment_intents.create(
             {

@@ -198,3 +198,10 @@ def test_an_event_says_which_request_caused_it(sandbox: Sandbox, client: stripe.
     assert event.request is not None
     assert event.request.idempotency_key == "attempt-1:create"
     assert event.request.id == customer.last_response.request_id  # type: ignore[union-attr]
+
+
+def test_a_refused_request_leaves_nothing_behind(sandbox: Sandbox, client: stripe.StripeClient) -> None:
+    with pytest.raises(stripe.InvalidRequestError, match="missing a payment method"):
+        _create(client, confirm=True)
+    assert client.v1.payment_intents.list().data == []
+    assert client.v1.events.list().data == []

@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+import structlog
+
 from jobs.errors import RefillError
 from jobs.gateway.sandbox import serve
 
@@ -26,6 +28,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 for any free one")
     parser.add_argument("--data", type=Path, required=True, help="file that keeps the state")
     options = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         serve(options.host, options.port, options.data, os.environ.get("STRIPE_API_KEY") or DEFAULT_KEY, _started)
     except RefillError as error:

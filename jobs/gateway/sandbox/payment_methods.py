@@ -39,7 +39,7 @@ def create(ctx: Context, params: Params) -> Json:
 def retrieve(ctx: Context, params: Params, identifier: str) -> Json:
     """GET /v1/payment_methods/:id"""
     params.allow("expand")
-    return expand(ctx, params, ctx.get("payment_method", identifier, "payment_method"))
+    return expand(ctx, params, find(ctx, identifier, status=404))
 
 
 def of_customer(ctx: Context, params: Params, customer: str) -> Json:
@@ -111,10 +111,10 @@ def release(ctx: Context, method: Json) -> Json:
     return method
 
 
-def find(ctx: Context, identifier: str) -> Json:
+def find(ctx: Context, identifier: str, *, status: int = 400) -> Json:
     """The payment method of this id; a ready-made id gives a new one each time. Raises ApiError where there is none."""
     card = cards.ready_made(identifier)
-    return _saved(ctx, card) if card else ctx.get("payment_method", identifier, "payment_method", status=400)
+    return _saved(ctx, card) if card else ctx.get("payment_method", identifier, "payment_method", status=status)
 
 
 def attached_to(ctx: Context, identifier: str, customer: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 
@@ -34,8 +35,8 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection ended badly; most often the client went away before its answer."""
-        log.warning("sandbox.connection_lost", exc_info=True)
+        """A connection ended badly, most often because the client went away before its answer."""
+        log.warning("sandbox.connection_lost", error=repr(sys.exception()))
 
 
 class Handler(BaseHTTPRequestHandler):
