@@ -52,7 +52,7 @@ _ASSIGNMENT = re.compile(
     r"(?:b(?=[\"']))?(?:\\{0,3}\"[^\"]*|\\{0,3}'[^']*|[^\s,;&\"'})\]]+)"
 )
 _ADDRESS = re.compile(
-    r"([^\s@<>\"'(),;:=&?/\[\]{}\\*%])[^\s@<>\"'(),;:=&?/\[\]{}\\%]{0,127}(?:@|%40)([\w-]+(?:\.[\w-]+)*)"
+    r"([^\s@<>\"'(),;:=&?/\[\]{}\\*%])[^\s@<>\"(),;:=&?/\[\]{}\\%]{0,127}(?:@|%40)([\w-]+(?:\.[\w-]+)*)"
 )
 # 13 to 19 digits in one piece, or in the groups that are printed on cards; by the first digits of the networks
 # (ISO/IEC 7812), which no Unix time in milliseconds or finer has before the year 2039.
