@@ -1,0 +1,20 @@
+"""`refill intake`: the process that posts spend events from the stream."""
+
+from __future__ import annotations
+
+from config.settings import load_settings
+from jobs.ledger.database import check_schema, connect
+from worker import logs
+from worker.intake import Intake
+from worker.stopping import StopRequest
+
+
+def intake() -> None:
+    """Post spend events from the Redis stream refill:spend into the ledger, until stopped."""
+    settings = load_settings(require=["database_url", "redis_url"])
+    logs.configure("intake", settings.log_format, settings.log_level)
+    with connect(settings.needed("database_url"), application="refill intake") as connection:
+        check_schema(connection)
+    stop = StopRequest()
+    stop.listen()
+    Intake(settings).run(stop)
