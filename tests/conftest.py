@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,25 @@ from worker.embedded.redis import Redis
 from worker.embedded.server import running
 
 _TEMPLATE = "refill_template"
+_OWN_BASE = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run a temporary directory of its own.
+
+    pytest's usual one is shared with every other run of this user, each of which closes it to other users again. As
+    root that would cut PostgreSQL, which runs as another user, off its data in the middle of a test.
+    """
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.stash[_OWN_BASE] = Path(tempfile.mkdtemp(prefix="refill-tests-"))
+        config.option.basetemp = str(config.stash[_OWN_BASE] / "base")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that directory."""
+    if _OWN_BASE in config.stash:
+        shutil.rmtree(config.stash[_OWN_BASE], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

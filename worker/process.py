@@ -32,8 +32,8 @@ class User:
 class Command:
     """What to run, as whom and where, and how to end it.
 
-    ``stop_signal`` asks it to end in order; the kernel sends it too when the parent dies. ``force_signal`` ends it where
-    there is no patience left. ``log`` takes its output; without one the caller reads it from a pipe.
+    ``stop_signal`` asks it to end in order; the kernel sends it too when the parent dies. ``force_signal`` ends it
+    where there is no patience left. ``log`` takes its output; without one the caller reads it from a pipe.
     """
 
     arguments: Sequence[str]

@@ -51,7 +51,7 @@ class Running:
         parsed = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
         return [line for line in parsed if name is None or line.get("event") == name]
 
-    def wait_for_event(self, name: str, timeout: float = 30.0, **fields: object) -> dict[str, Any]:
+    def wait_for_event(self, name: str, /, timeout: float = 30.0, **fields: object) -> dict[str, Any]:
         """The first log line of this event with these fields, waiting for it."""
 
         def found() -> dict[str, Any] | None:

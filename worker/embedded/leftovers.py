@@ -17,7 +17,7 @@ import structlog
 
 log = structlog.get_logger()
 
-# Set for every process that a supervisor starts, with the data directory as its value.
+# Set for every process that works in no directory of its own, with the data directory of its supervisor as the value.
 MARK = "SUPERVISED_BY_REFILL_UP"
 _PATIENCE_S = 10.0
 

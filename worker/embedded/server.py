@@ -83,8 +83,9 @@ def stop(process: subprocess.Popen[bytes], command: Command, timeout_s: float) -
 
 def failure(server_name: str, log: Path | None) -> ServerFailed:
     """The error for a server that ended while it was starting, with its own last words."""
-    words = _last_lines(log) if log is not None and log.exists() else ""
-    return ServerFailed(f"the embedded {server_name} did not start; the end of {log} says:\n{words}")
+    if log is None or not log.exists():
+        return ServerFailed(f"the embedded {server_name} did not start; what it printed says why")
+    return ServerFailed(f"the embedded {server_name} did not start; the end of {log} says:\n{_last_lines(log)}")
 
 
 def keep_secret(path: Path) -> str:
