@@ -25,80 +25,210 @@ class LogEvent:
 
 
 _EVENTS: dict[str, LogEvent] = {
+    "account.closed": LogEvent(
+        "info", "An account was closed; its credit stays on the books.", ("account", "organisation", "actor")
+    ),
+    "account.opened": LogEvent(
+        "info", "An account was opened.", ("account", "organisation", "program", "tier", "actor")
+    ),
+    "charge.cancelled": LogEvent(
+        "warning",
+        "A charge was given up before any money moved; the reason says why.",
+        ("charge_id", "fingerprint", "reason"),
+    ),
+    "charge.confirmed": LogEvent(
+        "info",
+        "The card network was asked for the money; from here on only reading the intent says how it went.",
+        ("charge_id", "attempt_id", "payment_intent"),
+    ),
+    "charge.created": LogEvent(
+        "info",
+        "The processor made an unconfirmed payment intent; no money moved yet.",
+        ("charge_id", "attempt_id", "payment_intent"),
+    ),
+    "charge.needs_review": LogEvent(
+        "error",
+        "A charge could not be brought to its end by itself. Compare it with the processor's dashboard.",
+        ("charge_id", "payment_intent", "amount_minor", "currency", "reason"),
+    ),
+    "charge.reserved": LogEvent(
+        "info",
+        "A charge and its attempt were written, caps and throttle counted; nothing was sent yet.",
+        ("charge_id", "attempt_id", "account", "fingerprint", "credits", "amount_minor", "currency"),
+    ),
+    "charge.resolved": LogEvent(
+        "info",
+        "An intent was read at the processor to learn what became of a charge.",
+        ("charge_id", "payment_intent", "status", "state"),
+    ),
+    "charge.settled": LogEvent(
+        "info",
+        "Money arrived: the credit was granted and the invoice numbered, in one transaction.",
+        (
+            "charge_id",
+            "payment_intent",
+            "account",
+            "credits",
+            "amount_minor",
+            "currency",
+            "lot_id",
+            "invoice_number",
+            "message_id",
+        ),
+    ),
+    "charge.waiting": LogEvent(
+        "warning",
+        "A charge has no answer yet and is looked at again at `next_at`; nothing is charged meanwhile.",
+        ("charge_id", "state", "reason", "next_at"),
+    ),
+    "credit.expired": LogEvent(
+        "info", "A sweep booked the remainders of dead lots as breakage.", ("lots", "credits", "accounts")
+    ),
+    "credit.granted": LogEvent("info", "An operator granted credit.", ("account", "lot_id", "amount", "actor")),
     "dependency.lost": LogEvent(
         "error",
-        "Redis or Postgres does not do its work. Said once; it is tried again until it does. Nothing is lost meanwhile.",
+        "A server stopped answering; it is tried again until it does. Look at that server.",
         ("dependency", "code", "error"),
     ),
-    "dependency.regained": LogEvent("info", "It works again, after so long.", ("dependency", "duration_ms")),
+    "dependency.regained": LogEvent(
+        "info", "The server answers again; work went on where it stopped.", ("dependency", "duration_ms")
+    ),
+    "directory.opened": LogEvent(
+        "info", "A directory was opened to the user that the embedded database runs as.", ("path", "right", "user")
+    ),
+    "events.published": LogEvent(
+        "info", "Events were written to the stream `refill:events`, up to `seq`.", ("count", "seq")
+    ),
+    "events.stream_lost": LogEvent(
+        "warning",
+        "The event stream had lost its end, so the last events were written again; readers skip what they have.",
+        ("seq", "repeated"),
+    ),
+    "expiry.failed": LogEvent(
+        "error",
+        "Booking the expiry of one account failed; the others went on. It is tried again; look into the error.",
+        ("account_id", "error"),
+    ),
     "intake.consumer_removed": LogEvent(
-        "info", "A consumer that was silent and had nothing pending was removed from its group.", ("consumer",)
+        "info", "A consumer that is gone and has nothing pending was taken off the stream's group.", ("consumer",)
     ),
     "intake.group_created": LogEvent(
-        "warning",
-        "The stream had no group, because it is new or because Redis was emptied; it is read from its first entry.",
+        "warning", "The stream's group was missing and was made anew from the first entry, as after a loss of Redis."
     ),
-    "intake.started": LogEvent("info", "The intake began to read the stream of spend events.", ("consumer",)),
-    "intake.stopped": LogEvent("info", "The intake finished its batch and ended, as it was asked to.", ("consumer",)),
+    "intake.started": LogEvent("info", "An intake began to read the stream.", ("consumer",)),
+    "intake.stopped": LogEvent(
+        "info", "An intake ended in order; what it had not posted stays in the stream.", ("consumer",)
+    ),
     "library.logged": LogEvent("any", "A library that refill uses had something to say.", ("logger", "message")),
+    "migration.applied": LogEvent("info", "A migration of the database was applied.", ("migration",)),
+    "organisation.created": LogEvent(
+        "info",
+        "An organisation was created, or began to hold a program.",
+        ("organisation", "program", "sharing", "actor"),
+    ),
     "process.crashed": LogEvent(
         "critical",
         "An exception was not caught and ended the process or a thread of it. Restart it if nothing did; report it.",
         ("code", "error"),
     ),
+    "process.exited": LogEvent(
+        "error",
+        "A process ended by itself and is started again after the delay. Its own last line says why.",
+        ("name", "pid", "status", "restart_in_s"),
+    ),
+    "process.failed": LogEvent(
+        "error",
+        "A step that must succeed before the rest starts did not. Its own last line says why.",
+        ("name", "status"),
+    ),
+    "process.finished": LogEvent("info", "A step that runs once came to its end.", ("name",)),
+    "process.forced": LogEvent(
+        "warning",
+        "A process did not stop when asked and was made to; its unfinished work is taken up at the next start.",
+        ("name", "pid"),
+    ),
+    "process.leftover_found": LogEvent(
+        "warning", "A process of an earlier run was still there and was stopped.", ("pid",)
+    ),
+    "process.restart_failed": LogEvent(
+        "error",
+        "A process could not be started again; it is tried once more after the delay.",
+        ("name", "error", "restart_in_s"),
+    ),
+    "process.restarted": LogEvent("info", "A process that had ended was started again.", ("name", "pid")),
+    "process.started": LogEvent("info", "A process was started.", ("name", "pid")),
+    "process.stopped": LogEvent("info", "A process was stopped in order.", ("name", "duration_ms")),
+    "program.loaded": LogEvent(
+        "info", "A program was created, changed or found as it was.", ("program", "result", "actor")
+    ),
+    "recharge.cap_neared": LogEvent(
+        "warning",
+        "A recharge used most of what a cap allows. The next one may be held back; raise the cap if it is meant.",
+        ("account", "period", "used_minor", "cap_minor"),
+    ),
+    "recharge.decided": LogEvent(
+        "info",
+        "An account was weighed for a recharge and the verdict is new; `refill explain` tells the whole of it.",
+        ("account", "verdict", "reason", "projected", "recharge_below", "next_at"),
+    ),
+    "sandbox.connection_lost": LogEvent(
+        "warning", "A client of the sandbox processor hung up before its answer.", ("error",)
+    ),
+    "sandbox.request_failed": LogEvent(
+        "error",
+        "The sandbox processor failed on a request and answered 500; a fault of the sandbox. Report it.",
+        ("method", "path"),
+    ),
+    "server.initialised": LogEvent("info", "The directory of an embedded server was made.", ("server", "path")),
+    "server.ready": LogEvent("info", "An embedded server answers.", ("server", "port")),
     "spend.accounts_freed": LogEvent(
-        "info", "Accounts are no longer locked; what was put aside is posted now.", ("count", "accounts")
+        "info",
+        "Accounts that another transaction had locked are free; their waiting spend is posted.",
+        ("accounts", "count"),
     ),
     "spend.accounts_locked": LogEvent(
         "warning",
-        "Another transaction keeps accounts locked; their events are put aside, the others go on. Look for an upstream "
-        "that leaves a transaction open after refill.spend().",
-        ("count", "accounts"),
+        "Accounts were locked by another transaction; their spend waits and all other goes on. End that transaction.",
+        ("accounts", "count"),
     ),
     "spend.batch_posted": LogEvent(
         "info",
-        "A batch of spend events is in the ledger: how many of each outcome, and from and to which stream entry.",
-        (
-            "count",
-            "accepted",
-            "insufficient_credit",
-            "unknown_account",
-            "account_closed",
-            "malformed",
-            "conflict",
-            "put_aside",
-            "quarantined",
-            "first_stream_id",
-            "last_stream_id",
-            "duration_ms",
-        ),
+        "A batch of spend events was posted, or refused one by one, in one transaction.",
+        ("count", "put_aside", "quarantined", "first_stream_id", "last_stream_id", "duration_ms"),
     ),
     "spend.entries_claimed": LogEvent(
-        "info", "Entries of a consumer that fell silent are being posted by this one.", ("count", "consumer")
+        "info", "Events that a silent intake had taken were taken over.", ("count", "consumer")
     ),
     "spend.entries_lost": LogEvent(
         "error",
-        "Entries were removed from the stream before they were posted: somebody trims it. Upstream must send them again.",
+        "Events were trimmed from the stream before they were posted. Upstream must send them again.",
         ("count", "stream_ids"),
     ),
     "spend.event_quarantined": LogEvent(
         "warning",
-        "A stream entry could not be posted; it is in refill.quarantine as it came. Tell whoever sent it.",
+        "An event could not be understood and lies in `refill.quarantine`. Upstream must correct it.",
         ("stream_id", "code", "detail"),
     ),
     "spend.events_refused": LogEvent(
         "info",
-        "Events of a batch had this outcome: the first ids; all are in refill.spend_outcome.",
+        "Spend events were refused for the same reason; each outcome is in `refill.spend_outcome`.",
         ("code", "count", "event_ids"),
     ),
     "spend.field_ignored": LogEvent(
-        "warning", "Upstream sends a field that this release does not know. Said once for each name.", ("field",)
+        "warning",
+        "An event carried a field that refill does not know; the rest of it was taken. Tell upstream.",
+        ("field",),
     ),
     "stream.held_back": LogEvent(
         "warning",
-        "The stream of spend events grows: a group is behind or was left behind. Remove a group that nobody reads.",
+        "The spend stream cannot be trimmed, since a consumer still needs its old entries. Find that consumer.",
         ("length", "needed_from"),
     ),
+    "up.ready": LogEvent(
+        "info", "Everything runs; the environment file was written.", ("environment", "mail", "logs", "duration_ms")
+    ),
+    "up.stopped": LogEvent("info", "Everything was stopped in order; the data stays.", ("data",)),
+    "up.stopping": LogEvent("info", "A stop was asked for; the processes are stopped in this order.", ("processes",)),
 }
 
 EVENTS: Final[Mapping[str, LogEvent]] = MappingProxyType(_EVENTS)
