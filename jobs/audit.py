@@ -7,7 +7,7 @@ spent; none of them locks or writes anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -79,6 +79,7 @@ CHECKS = (
     Check("event_sequence", "Events are numbered without gaps or repeats"),
     Check("message_depleted", "Every depletion is told exactly once"),
     Check("message_low", "Every fall below the alert level is told once, and once a day at most"),
+    Check("message_recharge", "Every recharge is told to each of its accounts exactly once"),
     Check("lot_unswept", "No lot has been dead for more than a day without being booked", advisory=True),
 )
 
@@ -89,7 +90,9 @@ def audit(connection: Connection, now: datetime | None = None, examples: int = E
     return [finding for verdict in verdicts if not verdict.holds for finding in verdict.findings]
 
 
-def examine(connection: Connection, now: datetime | None = None, examples: int = EXAMPLES) -> Iterator[Verdict]:
+def examine(
+    connection: Connection, now: datetime | None = None, examples: int = EXAMPLES
+) -> Generator[Verdict, None, None]:
     """The verdict of each check, one after the other, all of them on the snapshot that the first one sees.
 
     The connection must not be in a transaction. `now` is the moment by which credit is dead: the database's by default.

@@ -1,7 +1,7 @@
 -- Draws of one event run downwards, so that its lowest balance is that of its last entry.
 select 'spend event ' || s.event_id as subject,
        format('%s from account %s, leaving %s', s.amount, s.account_id, s.balance_after) as expected,
-       coalesce(format('%s from account %s, leaving %s', e.amount, e.accounts, e.balance_after), 'no entry') as found
+       coalesce(e.amount || ' from account ' || e.accounts || ', leaving ' || e.balance_after, 'no entry') as found
 from refill.spend_event s
 left join (
     select event_id, program_id, sum(amount) as amount, min(from_balance) as balance_after,
