@@ -87,12 +87,10 @@ _EVENTS: dict[str, LogEvent] = {
     "credit.granted": LogEvent("info", "An operator granted credit.", ("account", "lot_id", "amount", "actor")),
     "dependency.lost": LogEvent(
         "error",
-        "A server stopped answering; it is tried again until it does. Look at that server.",
+        "Redis or Postgres does not do its work. Said once; it is tried until it does. Nothing is lost meanwhile.",
         ("dependency", "code", "error"),
     ),
-    "dependency.regained": LogEvent(
-        "info", "The server answers again; work went on where it stopped.", ("dependency", "duration_ms")
-    ),
+    "dependency.regained": LogEvent("info", "It works again, after so long.", ("dependency", "duration_ms")),
     "directory.opened": LogEvent(
         "info", "A directory was opened to the user that the embedded database runs as.", ("path", "right", "user")
     ),
@@ -110,15 +108,14 @@ _EVENTS: dict[str, LogEvent] = {
         ("account_id", "error"),
     ),
     "intake.consumer_removed": LogEvent(
-        "info", "A consumer that is gone and has nothing pending was taken off the stream's group.", ("consumer",)
+        "info", "A consumer that was silent and had nothing pending was removed from its group.", ("consumer",)
     ),
     "intake.group_created": LogEvent(
-        "warning", "The stream's group was missing and was made anew from the first entry, as after a loss of Redis."
+        "warning",
+        "The stream had no group, because it is new or because Redis was emptied; it is read from its first entry.",
     ),
-    "intake.started": LogEvent("info", "An intake began to read the stream.", ("consumer",)),
-    "intake.stopped": LogEvent(
-        "info", "An intake ended in order; what it had not posted stays in the stream.", ("consumer",)
-    ),
+    "intake.started": LogEvent("info", "The intake began to read the stream of spend events.", ("consumer",)),
+    "intake.stopped": LogEvent("info", "The intake finished its batch and ended, as it was asked to.", ("consumer",)),
     "library.logged": LogEvent("any", "A library that refill uses had something to say.", ("logger", "message")),
     "migration.applied": LogEvent("info", "A migration of the database was applied.", ("migration",)),
     "organisation.created": LogEvent(
@@ -182,46 +179,56 @@ _EVENTS: dict[str, LogEvent] = {
     "server.initialised": LogEvent("info", "The directory of an embedded server was made.", ("server", "path")),
     "server.ready": LogEvent("info", "An embedded server answers.", ("server", "port")),
     "spend.accounts_freed": LogEvent(
-        "info",
-        "Accounts that another transaction had locked are free; their waiting spend is posted.",
-        ("accounts", "count"),
+        "info", "Accounts are no longer locked; what was put aside is posted now.", ("count", "accounts")
     ),
     "spend.accounts_locked": LogEvent(
         "warning",
-        "Accounts were locked by another transaction; their spend waits and all other goes on. End that transaction.",
-        ("accounts", "count"),
+        "Another transaction keeps accounts locked; their events are put aside, the others go on. Look for an upstream "
+        "that leaves a transaction open after refill.spend().",
+        ("count", "accounts"),
     ),
     "spend.batch_posted": LogEvent(
         "info",
-        "A batch of spend events was posted, or refused one by one, in one transaction.",
-        ("count", "put_aside", "quarantined", "first_stream_id", "last_stream_id", "duration_ms"),
+        "A batch of spend events is in the ledger: how many of each outcome, and from and to which stream entry.",
+        (
+            "count",
+            "accepted",
+            "insufficient_credit",
+            "unknown_account",
+            "account_closed",
+            "malformed",
+            "conflict",
+            "put_aside",
+            "quarantined",
+            "first_stream_id",
+            "last_stream_id",
+            "duration_ms",
+        ),
     ),
     "spend.entries_claimed": LogEvent(
-        "info", "Events that a silent intake had taken were taken over.", ("count", "consumer")
+        "info", "Entries of a consumer that fell silent are being posted by this one.", ("count", "consumer")
     ),
     "spend.entries_lost": LogEvent(
         "error",
-        "Events were trimmed from the stream before they were posted. Upstream must send them again.",
+        "Entries were removed from the stream before they were posted: somebody trims it. Upstream must resend them.",
         ("count", "stream_ids"),
     ),
     "spend.event_quarantined": LogEvent(
         "warning",
-        "An event could not be understood and lies in `refill.quarantine`. Upstream must correct it.",
+        "A stream entry could not be posted; it is in refill.quarantine as it came. Tell whoever sent it.",
         ("stream_id", "code", "detail"),
     ),
     "spend.events_refused": LogEvent(
         "info",
-        "Spend events were refused for the same reason; each outcome is in `refill.spend_outcome`.",
+        "Events of a batch had this outcome: the first ids; all are in refill.spend_outcome.",
         ("code", "count", "event_ids"),
     ),
     "spend.field_ignored": LogEvent(
-        "warning",
-        "An event carried a field that refill does not know; the rest of it was taken. Tell upstream.",
-        ("field",),
+        "warning", "Upstream sends a field that this release does not know. Said once for each name.", ("field",)
     ),
     "stream.held_back": LogEvent(
         "warning",
-        "The spend stream cannot be trimmed, since a consumer still needs its old entries. Find that consumer.",
+        "The stream of spend events grows: a group is behind or was left behind. Remove a group that nobody reads.",
         ("length", "needed_from"),
     ),
     "up.ready": LogEvent(
