@@ -1,0 +1,74 @@
+"""What the modules of commands are made of: groups, single commands, and the session that a command works in."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+import typer
+
+from config.settings import Settings, load_settings
+from jobs.ledger.database import Connection, check_schema, connect
+from worker.cli.invocation import Invocation
+from worker.console import Printer
+
+
+def group(sentence: str) -> typer.Typer:
+    """A command with sub-commands, even where there is only one."""
+    app = typer.Typer(help=sentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)
+    return app
+
+
+def single() -> typer.Typer:
+    """A command of its own: the one function registered with ``@app.command()``."""
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def example(*lines: str) -> str:
+    """The epilog of a command's help: how it is typed."""
+    return "\n\n".join([f"Example: {lines[0]}", *lines[1:]])
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command at work: what it says goes through ``printer``; ``actor`` is who typed it, as entries name them."""
+
+    printer: Printer
+    actor: str
+
+    @classmethod
+    def of(cls, context: typer.Context) -> Session:
+        """The session of this command. Its log lines are not heard below warning: the answer says what was done."""
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+        invocation = context.find_object(Invocation) or Invocation()
+        return cls(Printer(invocation.as_json), operator())
+
+    @contextmanager
+    def ledger(self) -> Iterator[Connection]:
+        """A connection to a database of this release. Raises ``SettingsError`` and the errors of ``connect``."""
+        with connect(load_settings(require=["database_url"]).needed("database_url")) as connection:
+            check_schema(connection)
+            yield connection
+
+    def settings(self) -> Settings:
+        """The settings, whatever is in them. Raises ``SettingsError`` where one is wrong."""
+        return load_settings()
+
+
+def operator() -> str:
+    """Who is at the command line: the login name, and behind sudo the name of whoever called it."""
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, as in many containers
+        name = f"uid-{os.getuid()}"
+    return f"operator:{ascii(name)[1:-1][:48]}"
