@@ -31,6 +31,33 @@ _EVENTS: dict[str, LogEvent] = {
     "account.opened": LogEvent(
         "info", "An account was opened.", ("account", "organisation", "program", "tier", "actor")
     ),
+    "card.blocked": LogEvent(
+        "warning",
+        "A card was blocked on every account: by an operator, or because its issuer said never again.",
+        (
+            "fingerprint",
+            "actor",
+            "before",
+        ),
+    ),
+    "card.saved": LogEvent(
+        "info",
+        "A card was saved for an account.",
+        (
+            "account",
+            "fingerprint",
+            "actor",
+        ),
+    ),
+    "card.unblocked": LogEvent(
+        "info",
+        "An operator unblocked a card; it can be charged again.",
+        (
+            "fingerprint",
+            "actor",
+            "before",
+        ),
+    ),
     "charge.cancelled": LogEvent(
         "warning",
         "A charge was given up before any money moved; the reason says why.",
@@ -117,6 +144,46 @@ _EVENTS: dict[str, LogEvent] = {
     "intake.started": LogEvent("info", "The intake began to read the stream of spend events.", ("consumer",)),
     "intake.stopped": LogEvent("info", "The intake finished its batch and ended, as it was asked to.", ("consumer",)),
     "library.logged": LogEvent("any", "A library that refill uses had something to say.", ("logger", "message")),
+    "member.added": LogEvent(
+        "info",
+        "A person joined an organisation, or their role was changed.",
+        (
+            "organisation",
+            "member",
+            "role",
+            "actor",
+        ),
+    ),
+    "message.deferred": LogEvent(
+        "warning",
+        "A message could not be delivered and is tried again at `next_at`. Look at the mail server if it repeats.",
+        (
+            "message_id",
+            "attempts",
+            "next_at",
+            "code",
+            "error",
+        ),
+    ),
+    "message.poisoned": LogEvent(
+        "error",
+        "A message could not be delivered and is not tried again; the others went on. Correct it and send it by hand.",
+        (
+            "message_id",
+            "attempts",
+            "code",
+            "error",
+        ),
+    ),
+    "message.sent": LogEvent(
+        "info",
+        "A message was delivered to the mail server or the mail directory.",
+        (
+            "message_id",
+            "account",
+            "kind",
+        ),
+    ),
     "migration.applied": LogEvent("info", "A migration of the database was applied.", ("migration",)),
     "organisation.created": LogEvent(
         "info",
