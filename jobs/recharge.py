@@ -184,7 +184,7 @@ def _insert_attempt(connection: Connection, charge_id: int, subject: Subject, wh
         "currency": whole.gross.currency.lower(),
         "customer": subject.customer,
         "payment_method": subject.payment_method,
-        "payment_method_types": ["card"],
+        "allowed_payment_method_types": ["card"],
         "metadata": {"refill_charge": str(charge_id), "refill_installation": subject.installation},
     }
     card = subject.facts.card

@@ -316,7 +316,8 @@ def _end(
     connection.execute(
         """
         update refill.charge
-        set state = %(state)s, settled_at = case when %(state)s = 'succeeded' then %(now)s::timestamptz end,
+        set state = %(state)s::refill.charge_state,
+            settled_at = case when %(state)s::text = 'succeeded' then %(now)s::timestamptz end,
             ended_at = %(now)s, next_check_at = 'infinity', decline = %(signal)s, detail = %(detail)s
         where charge_id = %(charge_id)s
         """,

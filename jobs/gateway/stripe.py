@@ -158,7 +158,7 @@ def _tried(call: Callable[[], Answer]) -> Answer:
     retrying = Retrying(
         retry=retry_if_exception(_may_repeat),
         stop=stop_after_attempt(TRIES) | stop_after_delay(TRIES_BOUND_S),
-        wait=wait_exponential_jitter(initial=0.2, max=2.0),
+        wait=wait_exponential_jitter(multiplier=0.2, max=2.0, jitter=0.3),
         reraise=True,
     )
     try:
