@@ -1,5 +1,6 @@
 -- Grants one lot each to several accounts: `purchase` and `recharge` as paid lots out of sales, `promotion` out of promotion.
--- The arrays run in step. Locks, then posts; returns the lot and the balance of each account.
+-- The arrays run in step. Locks, then posts; returns the lot and the balance of each account. Raises data_exception where an
+-- account is named twice or does not exist: half a grant would be worse than none.
 create or replace function refill.post_grants(
     p_account_ids bigint[], p_amounts bigint[], p_expires_ats timestamptz[], p_prices_minor bigint[], p_kind refill.entry_kind,
     p_charge_id bigint, p_event_id text, p_memo text, p_actor text, p_now timestamptz default null
@@ -12,6 +13,9 @@ declare
     v_side text := case when p_kind = 'promotion' then 'promotion' else 'sales' end;
 begin
     perform refill.lock_accounts(p_account_ids);
+    if (select count(*) from refill.account a where a.account_id = any(p_account_ids)) <> cardinality(p_account_ids) then
+        raise exception 'a grant names each of its accounts once, and they exist: %', p_account_ids using errcode = 'data_exception';
+    end if;
     v_now := coalesce(p_now, clock_timestamp());
     perform refill.expire_before_posting(p_account_ids, v_now);
 
