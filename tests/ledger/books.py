@@ -155,7 +155,8 @@ class Books:
             " issued_at, currency, net_minor, tax_minor, amount_minor, document)"
             " select p.name || '-2026-' || n.last, c.program_id, 2026, n.last, charge_id, organisation_id, %s,"
             " c.currency, net_minor, tax_minor, amount_minor, '{}' from refill.charge c"
-            " join refill.program p using (program_id) join refill.invoice_counter n using (program_id) where charge_id = %s",
+            " join refill.program p using (program_id) join refill.invoice_counter n using (program_id)"
+            " where charge_id = %s",
             (T0, charge_id),
         )
 

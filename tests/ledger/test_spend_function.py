@@ -1,0 +1,94 @@
+"""`refill.spend`, called by upstream inside a transaction of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.ledger.database import connect
+from tests.ledger.books import Books, Spend
+
+CALL = "select outcome, balance, required, available, shortfall from refill.spend(%s, %s::bigint, %s, %s, %s)"
+
+
+@pytest.fixture
+def ledger(books: Books) -> Books:
+    books.open("a")
+    books.grant("a", 100)
+    return books
+
+
+def test_it_answers_with_one_row(ledger: Books) -> None:
+    assert ledger.rows(CALL, ("a", 30, "e1", None, None)) == [("accepted", 70, 30, 100, 0)]
+    assert ledger.rows(CALL, ("a", 71, "e2", None, None)) == [("insufficient_credit", 70, 71, 70, 1)]
+    assert ledger.rows(CALL, ("nobody", 1, "e3", None, None)) == [("unknown_account", None, 1, None, None)]
+
+
+def test_ref_and_memo_may_be_left_out(ledger: Books) -> None:
+    assert ledger.value("select outcome from refill.spend('a', 1, 'e1')") == "accepted"
+    ledger.run("select refill.spend('a', 1, 'e2', memo => 'why')")
+    kept = ledger.rows("select ref, memo from refill.spend_event order by event_id")
+    assert kept == [(None, None), (None, "why")]
+
+
+def test_what_upstream_rolls_back_never_happened(ledger: Books) -> None:
+    with ledger.connection.transaction(force_rollback=True):
+        assert ledger.rows(CALL, ("a", 30, "e1", None, None))[0][0] == "accepted"
+    assert ledger.balance("a") == 100
+    assert ledger.rows("select * from refill.spend_outcome") == []
+    assert ledger.rows(CALL, ("a", 31, "e1", None, None))[0][0] == "accepted", "the id is free again"
+
+
+def test_what_upstream_commits_is_committed_with_its_own_rows(ledger: Books, database: str) -> None:
+    with ledger.connection.transaction():
+        ledger.run("create table upstream_order (order_id text)")
+        ledger.run(CALL, ("a", 30, "e1", None, None))
+        ledger.run("insert into upstream_order values ('e1')")
+    with connect(database) as other:
+        found = other.execute(
+            "select order_id, balance_after from upstream_order join refill.spend_outcome on event_id = order_id"
+        )
+        assert found.fetchall() == [("e1", 70)]
+
+
+def test_several_spends_of_one_transaction_follow_each_other(ledger: Books) -> None:
+    with ledger.connection.transaction():
+        balances = [ledger.rows(CALL, ("a", 40, f"e{i}", None, None))[0][:2] for i in range(3)]
+    assert balances == [("accepted", 60), ("accepted", 20), ("insufficient_credit", 20)]
+
+
+def test_it_is_the_same_ledger_as_the_stream_s(ledger: Books) -> None:
+    ledger.run(CALL, ("a", 30, "e1", "r", "m"))
+    assert ledger.post(Spend("e1", "a", 30, None, "r", "m"), now=None)[0].balance == 70
+    assert ledger.post(Spend("e1", "a", 30, None, "r", "x"), now=None)[0].outcome == "conflict"
+
+
+@pytest.mark.parametrize(
+    ("account", "amount", "event_id"),
+    [
+        ("a", 0, "e1"),
+        ("a", -5, "e1"),
+        ("a", None, "e1"),
+        ("a", 1, None),
+        ("a", 1, ""),
+        ("a", 1, "x" * 65),
+        (None, 1, "e1"),
+        ("", 1, "e1"),
+        ("x" * 65, 1, "e1"),
+    ],
+)
+def test_what_cannot_be_a_spend_is_malformed_and_not_kept(
+    ledger: Books, account: str | None, amount: int | None, event_id: str | None
+) -> None:
+    assert ledger.rows(CALL, (account, amount, event_id, None, None)) == [("malformed", None, amount, None, None)]
+    assert ledger.rows("select * from refill.spend_event") == []
+
+
+def test_the_longest_names_are_counted_in_characters(ledger: Books) -> None:
+    ledger.open("é" * 64)
+    ledger.grant("é" * 64, 5)
+    assert ledger.rows(CALL, ("é" * 64, 5, "ü" * 64, None, None))[0][0] == "accepted"
+
+
+def test_it_can_be_called_with_any_search_path(ledger: Books) -> None:
+    ledger.run("set search_path = ''")
+    assert ledger.rows(CALL, ("a", 1, "e1", None, None))[0][0] == "accepted"
