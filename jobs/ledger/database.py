@@ -1,9 +1,9 @@
 """Connections to the shared Postgres and the migrations of its schema `refill`.
 
 A migration is one SQL file, applied once; the functions beside them are re-created each time. All of it happens in one
-transaction under one lock, together with the note that says what was applied, so that a kill at any moment leaves either
-the old schema or the new one. (yoyo-migrations 9.0 writes its note in a second transaction, so that a kill between the
-two leaves a schema that it can neither apply nor skip.)
+transaction under one lock, together with the note that says what was applied: a kill at any moment leaves either the
+old schema or the new one. (yoyo-migrations 9.0 writes its note in a second transaction, so that a kill between the two
+leaves a schema that it can neither apply nor skip.)
 """
 
 from __future__ import annotations

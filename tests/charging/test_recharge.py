@@ -126,8 +126,8 @@ def test_an_account_of_another_organisation_is_never_joined(world: World) -> Non
         "insert into refill.organisation (name) values ('other');"
         "insert into refill.organisation_program select o.organisation_id, p.program_id"
         " from refill.organisation o, refill.program p where o.name = 'other';"
-        "update refill.account set organisation_id = (select organisation_id from refill.organisation where name = 'other')"
-        " where name = 'bert'"
+        "update refill.account a set organisation_id = o.organisation_id"
+        " from refill.organisation o where o.name = 'other' and a.name = 'bert'"
     )
     world.spend("anna", 600, "e1")
     world.recharge(anna)
