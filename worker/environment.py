@@ -49,6 +49,11 @@ class Surroundings:
         """Whether the ledger lies in the embedded PostgreSQL."""
         return any(isinstance(server, Postgres) for server in self.servers)
 
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether no real money can be meant: the ledger and the card processor are both embedded."""
+        return self.has_own_database and any(isinstance(server, Sandbox) for server in self.servers)
+
 
 def surroundings(environ: Mapping[str, str], settings: Settings, data: Path) -> Surroundings:
     """What is named in ``environ`` is used; what is not is embedded under ``data``.

@@ -96,7 +96,7 @@ def _as_json(name: str, line: str) -> str:
         return line
     event = {
         "timestamp": datetime.now(UTC).isoformat(),
-        "level": "warning",
+        "level": "info",
         "event": "process.printed",
         "process": name,
         "line": line,

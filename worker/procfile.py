@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,10 @@ from honcho.environ import parse_procfile
 
 from jobs.errors import UsageError
 
-# As make does: a line without any of these means the same with or without a shell, and without one is a process less.
-_NEEDS_SHELL = frozenset("|&;<>()$`\\\"'*?[]#~=%{}!\n")
+# As make does: a line with none of these outside single quotes needs no shell. Without one the process itself is asked
+# to stop and has time for it; a shell ends at once, and what it ran is killed with it.
+_NEEDS_SHELL = frozenset('|&;<>()$`\\"*?[]#~=%{}!')
+_SINGLE_QUOTED = re.compile("'[^']*'")
 
 
 class BadProcfile(UsageError):
@@ -46,6 +49,6 @@ def search_path(programs: Path) -> str:
 
 
 def _arguments(line: str) -> list[str]:
-    if _NEEDS_SHELL.isdisjoint(line):
+    if _NEEDS_SHELL.isdisjoint(_SINGLE_QUOTED.sub("", line)):
         return shlex.split(line)
     return ["/bin/sh", "-c", line]

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
@@ -61,7 +61,11 @@ class _Child:
 
 
 class Supervisor:
-    """See the module. Use it as a context manager from the main thread; leaving it stops everything."""
+    """See the module. A context manager for the main thread; leaving it stops everything.
+
+    Its signal handlers stay: what follows is the end of this process, which an impatient signal must not turn into a
+    traceback.
+    """
 
     def __init__(self, output: Output, stop_timeout_s: float = 20.0) -> None:
         self._output = output
@@ -69,7 +73,6 @@ class Supervisor:
         self._children: dict[str, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = socket.socketpair()
-        self._previous_handlers: dict[signal.Signals, Any] = {}
         self.stopping = False
         self._forced = False
 
@@ -79,19 +82,16 @@ class Supervisor:
         self._selector.register(self._wake, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
-            if signal.getsignal(number) is signal.SIG_IGN:  # nohup's wish
-                continue
-            self._previous_handlers[number] = signal.signal(number, self._on_stop_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # ignored: nohup's wish
+                signal.signal(number, self._on_stop_signal)
         # That there is a handler is enough: it makes the end of a child wake the loop.
-        self._previous_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        for number, handler in self._previous_handlers.items():
-            signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
         self._selector.close()
         self._wake.close()

@@ -34,6 +34,7 @@ from worker.supervisor import Process, Supervisor
 log = structlog.get_logger()
 
 _RELEASE = "release"
+_MIGRATE = ["refill", "migrate"]
 _DEMO = "demo"
 _PROGRAMS = Path(__file__).parents[1] / "config" / "programs"
 _READY_TIMEOUT_S = 60.0
@@ -120,7 +121,9 @@ class _Run:
         started = time.monotonic()
         self._start_servers()
         status = self._run_steps()
-        if status or self._supervisor.stopping:
+        if self._supervisor.stopping:
+            return 0
+        if status:
             return status
         self._start_processes(demo)
         with environment_file(self._data, self._around.environment) as path:
@@ -160,16 +163,18 @@ class _Run:
         return self._load_examples()
 
     def _run_release(self) -> int:
-        if _RELEASE not in self._processes:
+        """The Procfile's line; it also marks the database of a sandbox as one, where jobs may be run for any moment."""
+        arguments = self._processes.get(_RELEASE)
+        if arguments is None:
             return 0
-        return self._run_once(_RELEASE, self._processes[_RELEASE])
+        if arguments == _MIGRATE and self._around.is_sandbox:
+            arguments = [*_MIGRATE, "--sandbox"]
+        return self._run_once(_RELEASE, arguments)
 
     def _load_examples(self) -> int:
         if not _is_without_programs(self._environment["DATABASE_URL"]):
             return 0
-        return self._run_once(
-            "programs", ["refill", "program", "load", *map(str, sorted(_PROGRAMS.glob("*.toml")))]
-        )
+        return self._run_once("programs", ["refill", "program", "load", *map(str, sorted(_PROGRAMS.glob("*.toml")))])
 
     def _run_once(self, name: str, arguments: list[str]) -> int:
         status = self._supervisor.run_once(Process(name, self._command(arguments), keep_running=False))
