@@ -32,13 +32,23 @@ _EVENTS: dict[str, LogEvent] = {
         "info", "An account was opened.", ("account", "organisation", "program", "tier", "actor")
     ),
     "card.blocked": LogEvent(
-        "warning",
+        "info",
         "A card was blocked on every account: by an operator, or because its issuer said never again.",
         (
             "fingerprint",
             "actor",
             "before",
         ),
+    ),
+    "card.needs_operator": LogEvent(
+        "error",
+        "A decline says that our request is wrong for this card. Correct the program or the set-up, then unblock the card.",
+        ("fingerprint", "charge_id", "reason"),
+    ),
+    "card.stopped": LogEvent(
+        "warning",
+        "A card is not charged again, by any account, until its holder gives another one or an operator unblocks it.",
+        ("fingerprint", "stop", "reason"),
     ),
     "card.saved": LogEvent(
         "info",
