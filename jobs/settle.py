@@ -225,8 +225,7 @@ def _end_declined(
         if step.tell_holder and not step.pause:
             connection.execute("select refill.enqueue_message(%s, 'declined', %s, %s)", (account_id, now, Jsonb(data)))
         _look_again(connection, account_id, now)
-    severity = log.error if step.tell_operator else log.warning
-    severity(
+    log.warning(
         "charge.declined",
         charge_id=charge.charge_id,
         fingerprint=charge.fingerprint,
@@ -254,6 +253,10 @@ def _stop_card(
         reason = meaning.reason
     elif consecutive >= limits.breaker_declines:
         stop, reason = "breaker", f"{consecutive} declines in a row, the last: {meaning.reason}"
+    if stop is not None:
+        log.warning("card.stopped", fingerprint=charge.fingerprint, stop=stop, reason=reason)
+    if step.tell_operator:
+        log.error("card.needs_operator", fingerprint=charge.fingerprint, charge_id=charge.charge_id, reason=reason)
     connection.execute(
         """
         insert into refill.card_state as s
