@@ -42,5 +42,5 @@ def refusal(error: BaseException, arguments: Sequence[str]) -> BaseException:
     negative = next((argument for argument in arguments if _NEGATIVE.match(argument)), None)
     if negative is not None:  # taken for an option, or for a value of the wrong kind
         return Malformed(f"{negative} is no amount: amounts are whole numbers of 1 or more")
-    sentence = error.format_message()
+    sentence = error.format_message().replace("Value error, ", "")  # pydantic's words, which Typer passes on
     return Malformed(sentence) if isinstance(error, typer.BadParameter) else UsageError(sentence)

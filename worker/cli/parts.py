@@ -9,14 +9,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 import typer
 
-from config.settings import Settings, load_settings
+from config.settings import load_settings
 from jobs.ledger.database import Connection, check_schema, connect
 from worker.cli.invocation import Invocation
 from worker.console import Printer
+
+if TYPE_CHECKING:
+    from jobs.gateway.stripe import StripeGateway
 
 
 def group(sentence: str) -> typer.Typer:
@@ -60,9 +64,15 @@ class Session:
             check_schema(connection)
             yield connection
 
-    def settings(self) -> Settings:
-        """The settings, whatever is in them. Raises ``SettingsError`` where one is wrong."""
-        return load_settings()
+    def gateway(self) -> StripeGateway:
+        """The card processor. Raises ``SettingsError`` where there is no key for one."""
+        from jobs.gateway.stripe import StripeGateway  # its SDK takes a second to import
+
+        settings = load_settings(require=["stripe_api_key"])
+        key = settings.stripe_api_key
+        return StripeGateway(
+            key.get_secret_value() if key else "", settings.stripe_api_base, settings.gateway_timeout_s
+        )
 
 
 def operator() -> str:
