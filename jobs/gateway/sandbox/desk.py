@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import threading
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -52,12 +52,11 @@ class Request:
 
 
 class Desk:
-    """Answers requests, any number at once. ``stopping`` cuts the waits of delayed answers short."""
+    """Answers requests, any number at once."""
 
-    def __init__(self, store: Store, api_key: str, stopping: threading.Event) -> None:
+    def __init__(self, store: Store, api_key: str) -> None:
         self._store = store
         self._api_key = api_key
-        self._stopping = stopping
         self._keys = KeysInProgress()
 
     def answer(self, request: Request) -> Answer | None:
@@ -109,7 +108,7 @@ class Desk:
             with self._keys.hold(asked) if asked else nullcontext():
                 answer = self._executed(request, params, asked, fault)
                 if fault is not None and fault.kind is FaultKind.DELAY:
-                    self._stopping.wait(fault.seconds)
+                    time.sleep(fault.seconds)
                 return answer
         except ApiError as error:
             return error.answer

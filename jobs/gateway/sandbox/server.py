@@ -26,7 +26,7 @@ def serve(host: str, port: int, path: Path, api_key: str, on_ready: Callable[[in
     stopping = threading.Event()
     store = Store(path)
     try:
-        server = _bound(host, port, Desk(store, api_key, stopping))
+        server = _bound(host, port, Desk(store, api_key))
         with server, _set_by_signals(stopping):
             accepting = threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True)
             accepting.start()
