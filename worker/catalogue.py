@@ -33,7 +33,7 @@ _EVENTS: dict[str, LogEvent] = {
     ),
     "card.blocked": LogEvent(
         "info",
-        "A card was blocked on every account: by an operator, or because its issuer said never again.",
+        "An operator blocked a card on every account.",
         (
             "fingerprint",
             "actor",
@@ -42,7 +42,7 @@ _EVENTS: dict[str, LogEvent] = {
     ),
     "card.needs_operator": LogEvent(
         "error",
-        "A decline says that our request is wrong for this card. Correct the program or the set-up, then unblock the card.",
+        "A decline says that our request is wrong for this card. Correct the program or the set-up, then unblock it.",
         ("fingerprint", "charge_id", "reason"),
     ),
     "card.stopped": LogEvent(
