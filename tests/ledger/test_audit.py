@@ -284,10 +284,10 @@ def test_credit_that_nobody_booked_for_a_day_is_shown_and_is_no_fault(books: Boo
     assert books.audit(now=T0 + 3 * DAY) == []
 
 
-def test_the_books_may_move_while_they_are_audited(books: Books, database: str) -> None:
+def test_the_books_may_move_while_they_are_audited(books: Books, ledger_url: str) -> None:
     books.open("moving")
     books.grant("moving", 1_000)
-    with connect(database) as auditor:
+    with connect(ledger_url) as auditor:
         verdicts = []
         for verdict in examine(auditor):
             books.spend("moving", 1)

@@ -157,12 +157,12 @@ def test_a_function_that_acts_for_its_caller_looks_up_names_in_no_schema_of_the_
 
 
 def test_a_caller_s_own_operators_do_not_reach_into_a_spend(ledger: Books) -> None:
-    ledger.run("create schema trap")
-    ledger.run(
-        "create function trap.cheat(bigint, bigint) returns boolean language sql as 'select true';"
-        "create operator trap.<= (function = trap.cheat, leftarg = bigint, rightarg = bigint)"
-    )
-    ledger.run("set search_path = trap, pg_catalog")
-    found = ledger.rows("select outcome from refill.spend('a', 101, 'e1')")
-    ledger.run("reset search_path")
-    assert found == [("insufficient_credit",)]
+    with ledger.connection.transaction(force_rollback=True):
+        ledger.run(
+            "create schema trap;"
+            "create function trap.cheat(bigint, bigint) returns boolean language sql as 'select true';"
+            "create operator trap.<= (function = trap.cheat, leftarg = bigint, rightarg = bigint);"
+            "set local search_path = trap, pg_catalog"
+        )
+        assert ledger.value("select 2::bigint <= 1::bigint"), "the trap is set"
+        assert ledger.rows("select outcome from refill.spend('a', 101, 'e1')") == [("insufficient_credit",)]

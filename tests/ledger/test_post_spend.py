@@ -206,7 +206,10 @@ def test_a_grant_that_names_an_account_twice_is_refused(books: Books) -> None:
 
 def test_a_grant_to_an_account_that_does_not_exist_is_refused(books: Books) -> None:
     account_id = books.open("a")
-    grant = "select refill.post_grants(%s::bigint[], '{1,1}', '{infinity,infinity}', '{0,0}', 'promotion', null, null, null, 'me')"
+    grant = (
+        "select refill.post_grants(%s::bigint[], '{1,1}', '{infinity,infinity}', '{0,0}', 'promotion',"
+        " null, null, null, 'me')"
+    )
     with pytest.raises(psycopg.errors.DataException, match="once"):
         books.run(grant, ([account_id, 99],))
     assert books.balance("a") == 0

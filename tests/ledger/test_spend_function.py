@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.ledger.database import connect
 from tests.ledger.books import Books, Spend
 
 CALL = "select outcome, balance, required, available, shortfall from refill.spend(%s, %s::bigint, %s, %s, %s)"
@@ -38,16 +37,15 @@ def test_what_upstream_rolls_back_never_happened(ledger: Books) -> None:
     assert ledger.rows(CALL, ("a", 31, "e1", None, None))[0][0] == "accepted", "the id is free again"
 
 
-def test_what_upstream_commits_is_committed_with_its_own_rows(ledger: Books, database: str) -> None:
+def test_what_upstream_commits_is_committed_with_its_own_rows(ledger: Books) -> None:
     with ledger.connection.transaction():
-        ledger.run("create table upstream_order (order_id text)")
+        ledger.run("create temporary table upstream_order (order_id text)")
         ledger.run(CALL, ("a", 30, "e1", None, None))
         ledger.run("insert into upstream_order values ('e1')")
-    with connect(database) as other:
-        found = other.execute(
-            "select order_id, balance_after from upstream_order join refill.spend_outcome on event_id = order_id"
-        )
-        assert found.fetchall() == [("e1", 70)]
+    found = ledger.rows(
+        "select order_id, balance_after from upstream_order join refill.spend_outcome on event_id = order_id"
+    )
+    assert found == [("e1", 70)]
 
 
 def test_several_spends_of_one_transaction_follow_each_other(ledger: Books) -> None:
