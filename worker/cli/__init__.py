@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     invocation, rest = Invocation.read(arguments)
     try:
         checked(rest)
-        return build(COMMANDS).main(rest, prog_name="refill", standalone_mode=False, obj=invocation) or 0
+        return build(COMMANDS).main(rest or ["--help"], prog_name="refill", standalone_mode=False, obj=invocation) or 0
     except BaseException as error:  # noqa: BLE001 - the edge of the process: every exception becomes a code here
         from worker.console import Printer
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from config.settings import load_settings
 from jobs.ledger.database import check_schema, connect
 from worker import logs
+from worker.cli.parts import example, single
 from worker.intake import Intake
 from worker.stopping import StopRequest
 
+app = single()
 
-def intake() -> None:
+
+@app.command("intake", epilog=example("refill intake"))
+def _intake() -> None:
     """Post spend events from the Redis stream refill:spend into the ledger, until stopped."""
     settings = load_settings(require=["database_url", "redis_url"])
     logs.configure("intake", settings.log_format, settings.log_level)

@@ -43,4 +43,7 @@ def refusal(error: BaseException, arguments: Sequence[str]) -> BaseException:
     if negative is not None:  # taken for an option, or for a value of the wrong kind
         return Malformed(f"{negative} is no amount: amounts are whole numbers of 1 or more")
     sentence = error.format_message().replace("Value error, ", "")  # pydantic's words, which Typer passes on
+    context: typer.Context | None = getattr(error, "ctx", None)
+    if context is not None:
+        sentence = f"{sentence.rstrip('.')}; see `{context.command_path} --help`"
     return Malformed(sentence) if isinstance(error, typer.BadParameter) else UsageError(sentence)

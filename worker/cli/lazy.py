@@ -41,9 +41,9 @@ def build(entries: Mapping[str, Entry]) -> TyperGroup:
         cls=Commands,
         help="Keeps prepaid balances alive: posts spend, warns before credit runs low, recharges the saved card.",
         epilog=EPILOG,
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_refill)
@@ -53,9 +53,15 @@ def build(entries: Mapping[str, Entry]) -> TyperGroup:
     return group
 
 
-def _refill(
-    show_version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
-) -> None:
-    if show_version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"refill {version('refill')}")
         raise typer.Exit
+
+
+def _refill(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """What every command does first: nothing."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import structlog
 import typer
@@ -23,21 +23,31 @@ if TYPE_CHECKING:
     from jobs.gateway.stripe import StripeGateway
 
 
+class _Plain(TypedDict):
+    add_completion: bool
+    pretty_exceptions_enable: bool
+    rich_markup_mode: None
+
+
+# Plain help is quicker to show and to read than boxes.
+_PLAIN: _Plain = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+
+
 def group(sentence: str) -> typer.Typer:
     """A command with sub-commands, even where there is only one."""
-    app = typer.Typer(help=sentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(help=sentence, **_PLAIN)
     app.callback()(lambda: None)
     return app
 
 
 def single() -> typer.Typer:
     """A command of its own: the one function registered with ``@app.command()``."""
-    return typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    return typer.Typer(**_PLAIN)
 
 
 def example(*lines: str) -> str:
-    """The epilog of a command's help: how it is typed."""
-    return "\n\n".join([f"Example: {lines[0]}", *lines[1:]])
+    """The epilog of a command's help: how it is typed, each line as it is."""
+    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
 
 
 @dataclass(frozen=True, slots=True)

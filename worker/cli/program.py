@@ -74,7 +74,7 @@ def _row(program: Program) -> dict[str, object]:
         "title": program.title,
         "currency": program.currency,
         "decimals": program.decimals,
-        "price": _prices(program)[0],
+        "price": _price_range(program),
         "expires": _expiry(program),
         "tiers": list(program.tiers),
     }
@@ -85,7 +85,7 @@ def _terms(program: Program) -> dict[str, object]:
         "title": program.title,
         "unit": f"{program.show(1)} is the smallest amount" if program.decimals else f"whole {program.unit.plural}",
         "currency": program.currency,
-        "price": "; ".join(_prices(program)),
+        "price": _prices(program),
         "tax": None if program.tax is None else f"{program.tax.name} {program.tax.rate} % on top",
         "minimum charge": _money(program.minimum_charge_money()),
         "sells": "any amount" if program.sells == "any" else "packs only",
@@ -109,12 +109,20 @@ def _tier(program: Program, tier: str) -> dict[str, object]:
     }
 
 
-def _prices(program: Program) -> list[str]:
-    return [
-        f"{unit_price.normalize():f} {program.currency} per {program.unit.singular}"
-        + (f" from {program.show(first)}" if first > 1 else "")
-        for first, unit_price in program.price.steps()
-    ]
+def _prices(program: Program) -> str:
+    (_, first_price), *steps = program.price.steps()
+    cheaper = [f"from {_number(program, first)} at {unit_price.normalize():f}" for first, unit_price in steps]
+    return ", ".join([f"{first_price.normalize():f} {program.currency} per {program.unit.singular}", *cheaper])
+
+
+def _price_range(program: Program) -> str:
+    prices = sorted({unit_price for _, unit_price in program.price.steps()})
+    span = " to ".join(f"{unit_price.normalize():f}" for unit_price in dict.fromkeys([prices[0], prices[-1]]))
+    return f"{span} {program.currency} per {program.unit.singular}"
+
+
+def _number(program: Program, amount: int) -> str:
+    return program.show(amount).split(" ", 1)[0]
 
 
 def _unless_packs(program: Program) -> str:
@@ -125,7 +133,7 @@ def _unless_packs(program: Program) -> str:
 
 def _amounts(program: Program, amounts: tuple[int, ...]) -> str:
     """``10, 25 and 1,000 points``: the unit is said once."""
-    numbers = [program.show(amount).split(" ", 1)[0] for amount in amounts[:-1]]
+    numbers = [_number(program, amount) for amount in amounts[:-1]]
     return " and ".join(filter(None, [", ".join(numbers), program.show(amounts[-1])]))
 
 
