@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
+from uuid import uuid4
 
 import orjson
 import stripe
@@ -147,10 +148,15 @@ class StripeGateway:
         return _intent(_tried(lambda: self._client.payment_intents.cancel(intent_id, {}, {"idempotency_key": key})))
 
     def _attach(self, payment_method: str, organisation: str) -> stripe.PaymentMethod:
-        customer = _tried(
-            lambda: self._client.customers.create({"name": organisation, "metadata": {"organisation": organisation}})
-        )
-        return _tried(lambda: self._client.payment_methods.attach(payment_method, {"customer": customer.id}))
+        named: stripe.params.CustomerCreateParams = {"name": organisation, "metadata": {"organisation": organisation}}
+        made, tied = _fresh_key(), _fresh_key()
+        customer = _tried(lambda: self._client.customers.create(named, made))
+        return _tried(lambda: self._client.payment_methods.attach(payment_method, {"customer": customer.id}, tied))
+
+
+def _fresh_key() -> stripe.RequestOptions:
+    """One key for all tries of a request: the SDK would make a new one for each, and a lost answer a second object."""
+    return {"idempotency_key": str(uuid4())}
 
 
 def _tried(call: Callable[[], Answer]) -> Answer:
