@@ -172,9 +172,13 @@ def parse_decimal(text: str) -> Decimal:
 
 def format_credits(amount: int, *, decimals: int, singular: str, plural: str) -> str:
     """Credits for people: ``format_credits(123450, decimals=2, ...)`` is ``1,234.50 dollars``."""
+    return f"{format_number(amount, decimals)} {singular if abs(amount) == 10**decimals else plural}"
+
+
+def format_number(amount: int, decimals: int) -> str:
+    """Credits as a number for people, for a column whose heading says the unit: ``1,234.50``, ``-1,234.50``."""
     value = Decimal(amount).scaleb(-decimals)
-    number = format_decimal(value, _number_pattern(decimals), locale="en", decimal_quantization=False)
-    return f"{number} {singular if abs(amount) == 10**decimals else plural}"
+    return format_decimal(value, _number_pattern(decimals), locale="en", decimal_quantization=False)
 
 
 def _number_pattern(places: int) -> str:
