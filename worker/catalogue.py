@@ -200,6 +200,11 @@ _EVENTS: dict[str, LogEvent] = {
         "An organisation was created, or began to hold a program.",
         ("organisation", "program", "sharing", "actor"),
     ),
+    "policy.changed": LogEvent(
+        "info",
+        "Somebody changed when an account is warned or recharged; refill.policy_change keeps before and after.",
+        ("account", "enabled", "actor"),
+    ),
     "process.crashed": LogEvent(
         "critical",
         "An exception was not caught and ended the process or a thread of it. Restart it if nothing did; report it.",
