@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -35,13 +35,13 @@ def end_marked(directory: Path) -> None:
 
 
 def _end(is_leftover: Callable[[psutil.Process], bool], stop_signal: signal.Signals) -> None:
-    found = list(_matching(is_leftover))
+    found = _matching(is_leftover)
     for process in found:
         log.warning("process.leftover_found", pid=process.pid)
         _send(process, stop_signal)
     psutil.wait_procs(found, timeout=_PATIENCE_S)
     # Those that did not listen, and those that the others had started.
-    rest = list(_matching(is_leftover))
+    rest = _matching(is_leftover)
     for process in rest:
         _send(process, signal.SIGKILL)
     psutil.wait_procs(rest, timeout=_PATIENCE_S)
@@ -52,11 +52,13 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
         process.send_signal(number)
 
 
-def _matching(is_leftover: Callable[[psutil.Process], bool]) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and is_leftover(process):
-                yield process
-        except psutil.Error:
-            # It ended while being looked at, or is another user's and so none of ours.
-            continue
+def _matching(is_leftover: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    others = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    return [process for process in others if _holds(is_leftover, process)]
+
+
+def _holds(is_leftover: Callable[[psutil.Process], bool], process: psutil.Process) -> bool:
+    try:
+        return is_leftover(process)
+    except psutil.Error:  # it ended while being looked at, or is another user's and so none of ours
+        return False
