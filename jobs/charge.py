@@ -39,7 +39,7 @@ log = structlog.get_logger()
 LOCK_SPACE: Final = 7_355_609  # the upper half of the advisory lock on one charge
 KEYS_GOOD_FOR: Final = timedelta(hours=23)
 GIVE_UP_AFTER: Final = timedelta(hours=24)
-RESERVED_CHECK: Final = timedelta(seconds=60)  # longer than one round of tries, so that the sweep finds only the dead
+RESERVED_CHECK: Final = timedelta(seconds=20)  # a live worker holds the claim: a sweep that comes early passes on
 UNKNOWN_CHECKS: Final = tuple(timedelta(minutes=m) for m in (1, 5, 30, 120, 720))
 PROCESSING_CHECKS: Final = tuple(timedelta(seconds=s) for s in (3, 10, 30, 60, 300, 1800, 7200))
 SAME_KEY_CHECKS: Final = 2  # an answered 500 is replayed for ever under its key: later rounds take a fresh one
@@ -102,7 +102,7 @@ def due_charges(connection: Connection, limit: int = 100, now: datetime | None =
 
 def _create(driver: Driver, at: Position) -> str:
     if driver.now - at.opened_at > KEYS_GOOD_FOR:
-        return cancel(driver.connection, at.charge_id, "never sent within 23 hours", driver.now)
+        return cancel(driver.connection, at.charge_id, "never sent within 23 hours", driver.now, is_unsent=True)
     try:
         intent = driver.gateway.create(at.request, _key(at, "create"))
     except ProcessorUnavailable as error:
@@ -175,7 +175,7 @@ def _read(driver: Driver, at: Position) -> str:
     )
     sent_for = driver.now - (at.first_sent_at or at.opened_at)
     if intent.status in ("requires_confirmation", "processing") and sent_for >= GIVE_UP_AFTER:
-        return _give_up(driver, at)
+        return _give_up(driver, at, intent)
     if intent.status == "requires_confirmation":
         if sent_for >= KEYS_GOOD_FOR:
             return _wait(driver, at, "unknown", UNKNOWN_CHECKS, "not tried, and too late to try again")
@@ -190,7 +190,7 @@ def _follow(driver: Driver, at: Position, intent: Intent) -> str:
     if intent.status == "processing":
         return _wait(driver, at, "processing", PROCESSING_CHECKS, "the processor is still processing")
     if intent.status == "canceled":
-        return cancel(driver.connection, at.charge_id, "the intent was cancelled at the processor", driver.now)
+        return cancel(driver.connection, at.charge_id, "cancelled at the processor", driver.now, is_unsent=False)
     if intent.status == "requires_action":
         return _needs_action(driver, at, intent)
     if intent.status == "requires_payment_method" and intent.decline is not None:
@@ -208,7 +208,7 @@ def _needs_action(driver: Driver, at: Position, intent: Intent) -> str:
     return decline(driver.connection, at.charge_id, said, driver.limits, driver.now)
 
 
-def _give_up(driver: Driver, at: Position) -> str:
+def _give_up(driver: Driver, at: Position, intent: Intent) -> str:
     """After 24 hours: a successful cancel proves that no charge follows; anything else is for a person."""
     try:
         driver.gateway.cancel(at.payment_intent or "", _key(at, "cancel"))
@@ -216,13 +216,15 @@ def _give_up(driver: Driver, at: Position) -> str:
         return hand_over(
             driver.connection, at.charge_id, f"unresolved for 24 hours, not cancellable: {error}", driver.now
         )
-    return cancel(driver.connection, at.charge_id, "unresolved for 24 hours; the intent is cancelled", driver.now)
+    is_unsent = intent.status == "requires_confirmation"
+    detail = "unresolved for 24 hours; the intent is cancelled"
+    return cancel(driver.connection, at.charge_id, detail, driver.now, is_unsent=is_unsent)
 
 
 def _stop_on_refusal(driver: Driver, at: Position, detail: str) -> str:
     """A request that the processor will never take is not repeated: the card waits for an operator."""
     with driver.connection.transaction():
-        state = cancel(driver.connection, at.charge_id, detail, driver.now)
+        state = cancel(driver.connection, at.charge_id, detail, driver.now, is_unsent=True)
         driver.connection.execute(
             """
             insert into refill.card_state as s (fingerprint, stop, stop_reason, stopped_at)

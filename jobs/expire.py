@@ -83,9 +83,9 @@ def _book_page(connection: Connection, account_ids: Sequence[int], now: datetime
     """The page at once; where that fails, account by account, so that one bad account holds back no other."""
     try:
         return _book(connection, account_ids, now), []
-    except psycopg.OperationalError:
-        raise
     except psycopg.Error as error:
+        if connection.closed:
+            raise
         if len(account_ids) == 1:
             log.error("expiry.failed", account_id=account_ids[0], error=str(error).strip())
             return Expired(failed=1), list(account_ids)

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 # A standing verdict (off, no card, paused) changes by an act that looks again at once; this is for one that forgot.
 LOOK_AGAIN_AFTER: Final = timedelta(minutes=15)
 CAP_WARNING: Final = (8, 10)  # said once a reservation takes a cap to four fifths
-FIRST_CHECK: Final = timedelta(seconds=60)
+FIRST_CHECK: Final = timedelta(seconds=20)
 LINES_MAX: Final = 100
 
 _TOLD: Final = {

@@ -70,14 +70,18 @@ def decline(connection: Connection, charge_id: int, said: Decline, limits: Limit
         return _end_declined(connection, charge, said, meaning, step, now)
 
 
-def cancel(connection: Connection, charge_id: int, detail: str, now: datetime) -> str:
-    """Ends a charge that provably takes no money; its place under the throttle and the caps is given back."""
+def cancel(connection: Connection, charge_id: int, detail: str, now: datetime, *, is_unsent: bool) -> str:
+    """Ends a charge that provably takes no money: its place under the caps is given back.
+
+    Its place under the card's throttle is given back only where the card provably never saw it (`is_unsent`).
+    """
     with connection.transaction():
         charge = lock_charge(connection, charge_id)
         if charge.state in ENDED:
             return charge.state
         connection.execute(
-            "update refill.attempt set state = 'released', finished_at = %s where charge_id = %s", (now, charge_id)
+            "update refill.attempt set state = %s, finished_at = %s where charge_id = %s and state in ('reserved', 'sent')",
+            ("released" if is_unsent else "cancelled", now, charge_id),
         )
         _end(connection, charge_id, "cancelled", now, detail=detail)
         for account_id, _ in _lines(connection, charge_id):

@@ -27,7 +27,8 @@ begin
                coalesce(a.program_id, 0) as program_id, a.balance, a.closed_at
         from unnest(p_event_ids, p_accounts, p_amounts, p_spent_ats, p_refs, p_memos, p_actors)
              with ordinality as i(event_id, account, amount, spent_at, ref, memo, actor, ord)
-        left join refill.account a on a.name = i.account
+        -- An account opened while the locks were waited for is not locked: to this batch it is unknown.
+        left join refill.account a on a.name = i.account and a.account_id = any(v_account_ids)
     ), leaders as (  -- the first of each id within the batch
         select event_id, program_id, min(ord) as ord from input group by event_id, program_id
     ), known as materialized (  -- ... and what became of that id before; the lateral pins one index probe for each
@@ -64,7 +65,7 @@ begin
         select j.event_id, j.program_id, j.account_id, case when j.account_id is null then j.account end, j.amount, j.verdict,
                j.balance_after, case j.verdict when 'accepted' then 0 when 'insufficient_credit' then j.amount - j.balance_after end,
                j.spent_at, j.ref, j.memo, j.actor, v_now
-        from judged j
+        from judged j order by j.event_id, j.program_id  -- two batches with the same ids do not wait in a circle
     ), refused as (
         insert into refill.event_log (at, type, account_id, account, data)
         select v_now, 'spend.refused', j.account_id, case when j.account_id is null then j.account end,

@@ -128,7 +128,8 @@ create table refill.attempt (
     charge_id    bigint not null references refill.charge,
     fingerprint  text not null,
     state        text not null default 'reserved'
-                 check (state in ('reserved', 'sent', 'succeeded', 'declined', 'needs_customer', 'released')),
+                 check (state in ('reserved', 'sent', 'succeeded', 'declined', 'needs_customer', 'cancelled', 'released')),
+                 -- cancelled may have reached the card and counts; released provably never did
     is_reattempt boolean not null,  -- the attempt before it on this card was declined
     request      jsonb not null,
     reserved_at  timestamptz not null,
