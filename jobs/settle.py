@@ -80,7 +80,8 @@ def cancel(connection: Connection, charge_id: int, detail: str, now: datetime, *
         if charge.state in ENDED:
             return charge.state
         connection.execute(
-            "update refill.attempt set state = %s, finished_at = %s where charge_id = %s and state in ('reserved', 'sent')",
+            "update refill.attempt set state = %s, finished_at = %s"
+            " where charge_id = %s and state in ('reserved', 'sent')",
             ("released" if is_unsent else "cancelled", now, charge_id),
         )
         _end(connection, charge_id, "cancelled", now, detail=detail)
