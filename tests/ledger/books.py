@@ -18,6 +18,20 @@ DAY = timedelta(days=1)
 BIGINT_MAX = 2**63 - 1
 
 
+# Emptying takes a hundredth of the time of a new database. Whoever changes the schema uses `database` instead.
+_EMPTY = """
+    set session_replication_role = replica;
+    do $$ declare r record; begin
+        for r in select oid::regclass as t from pg_class where relnamespace = 'refill'::regnamespace and relkind = 'r'
+                 and relname not in ('installation', 'migration') loop
+            execute format('delete from %s', r.t);
+        end loop;
+        perform setval(oid, 1, false) from pg_class where relnamespace = 'refill'::regnamespace and relkind = 'S';
+    end $$;
+    reset session_replication_role
+"""
+
+
 class Spend(NamedTuple):
     """A spend event as upstream states it."""
 
@@ -237,3 +251,8 @@ def post(connection: Connection, spends: Sequence[Spend], now: datetime | None =
         [*columns, now],
     ).fetchall()
     return [Answer(*row) for row in rows]
+
+
+def empty(connection: Connection) -> None:
+    """Takes everything out of the ledger and counts from 1 again, past the triggers."""
+    connection.execute(_EMPTY)

@@ -7,20 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.ledger.database import Connection, connect
-from tests.ledger.books import Books
+from tests.ledger.books import Books, empty
 from tests.support.databases import temporary_database
-
-# Emptying takes a hundredth of the time of a new database. Whoever changes the schema uses `database` instead.
-_EMPTY = """
-    set session_replication_role = replica;
-    do $$ declare r record; begin
-        for r in select oid::regclass as t from pg_class where relnamespace = 'refill'::regnamespace and relkind = 'r'
-                 and relname not in ('installation', 'migration') loop
-            execute format('delete from %s', r.t);
-        end loop;
-        perform setval(oid, 1, false) from pg_class where relnamespace = 'refill'::regnamespace and relkind = 'S';
-    end $$
-"""
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +22,7 @@ def shared_database(postgres_url: str, template_database: str) -> Iterator[str]:
 def ledger_url(shared_database: str) -> str:
     """The URL of an empty ledger."""
     with connect(shared_database, application="test") as connection:
-        connection.execute(_EMPTY)
+        empty(connection)
     return shared_database
 
 
