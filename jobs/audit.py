@@ -12,9 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
+from jobs.errors import RefillError
 from jobs.ledger.database import Connection, SqlFile, sql_files
 
 EXAMPLES = 10
+
+
+class AuditFailed(RefillError):
+    """The books break an identity of the ledger."""
+
+    code = "audit_failed"
 
 
 @dataclass(frozen=True, slots=True)
