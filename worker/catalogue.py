@@ -1,8 +1,8 @@
 """Every event that refill logs: its level, what it means and what to do, and its own fields.
 
 ``refill settings --events`` prints it, and a test holds it to the code in both directions. To log a new event, add a
-line here, in the group of its first word. Every line also carries ``timestamp``, ``level``, ``event`` and ``process``,
-the fields bound for the row at hand, and ``traceback`` where an exception is told.
+line here, in the group of its first word. Every line also carries ``timestamp``, ``level``, ``event`` and
+``process``, the fields bound for the row at hand, and ``traceback`` where an exception is told.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ Level = Literal["debug", "info", "warning", "error", "critical", "any"]
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """``level`` (``any``: that of what is passed on), ``meaning`` in the past tense, and what to do where one must."""
+    """``level`` (``any``: that of what is passed on), ``meaning`` in the past tense, and what to do where one
+    must."""
 
     level: Level
     meaning: str
@@ -153,6 +154,27 @@ _EVENTS: dict[str, LogEvent] = {
     ),
     "intake.started": LogEvent("info", "The intake began to read the stream of spend events.", ("consumer",)),
     "intake.stopped": LogEvent("info", "The intake finished its batch and ended, as it was asked to.", ("consumer",)),
+    "job.failed": LogEvent(
+        "error",
+        "A poke or a job failed. Nothing is lost: the next sweep finds its row. Look into the code if it repeats.",
+        (
+            "job",
+            "code",
+            "error",
+            "duration_ms",
+            "account_id",
+            "charge_id",
+            "message_id",
+            "slot",
+        ),
+    ),
+    "job.finished": LogEvent(
+        "info", "A scheduled job did something: how much of what.", ("job", "duration_ms", "result")
+    ),
+    "job.idled": LogEvent("debug", "A scheduled job found nothing to do.", ("job", "duration_ms")),
+    "job.still_running": LogEvent(
+        "warning", "A scheduled job was passed over, because its run before has not ended.", ("job", "slot")
+    ),
     "library.logged": LogEvent("any", "A library that refill uses had something to say.", ("logger", "message")),
     "member.added": LogEvent(
         "info",
@@ -204,6 +226,15 @@ _EVENTS: dict[str, LogEvent] = {
         "info",
         "Somebody changed when an account is warned or recharged; refill.policy_change keeps before and after.",
         ("account", "enabled", "actor"),
+    ),
+    "poke.handled": LogEvent(
+        "debug", "A poke was handled.", ("job", "duration_ms", "account_id", "charge_id", "message_id", "slot")
+    ),
+    "poke.malformed": LogEvent(
+        "warning", "Somebody said on the channel of pokes what is none; it was passed over.", ("payload",)
+    ),
+    "pokes.dropped": LogEvent(
+        "warning", "So many pokes could not be sent while Redis was lost; the sweeps find their rows.", ("count",)
     ),
     "process.crashed": LogEvent(
         "critical",
@@ -258,6 +289,19 @@ _EVENTS: dict[str, LogEvent] = {
         "The sandbox processor failed on a request and answered 500; a fault of the sandbox. Report it.",
         ("method", "path"),
     ),
+    "scheduler.elected": LogEvent("info", "This scheduler leads from here on.", ("leader",)),
+    "scheduler.leadership_lost": LogEvent(
+        "warning",
+        "The leader's session with Postgres ended; whoever gets the lock next leads.",
+        ("leader",),
+    ),
+    "scheduler.stalled": LogEvent(
+        "critical",
+        "A thread of the scheduler died or is stuck; the process ended itself and its supervisor starts it anew.",
+        ("code", "error"),
+    ),
+    "scheduler.started": LogEvent("info", "A scheduler began; it leads once it has the lock.", ("leader",)),
+    "scheduler.stopped": LogEvent("info", "A scheduler ended, as it was asked to."),
     "server.initialised": LogEvent("info", "The directory of an embedded server was made.", ("server", "path")),
     "server.ready": LogEvent("info", "An embedded server answers.", ("server", "port")),
     "spend.accounts_freed": LogEvent(
@@ -313,11 +357,18 @@ _EVENTS: dict[str, LogEvent] = {
         "The stream of spend events grows: a group is behind or was left behind. Remove a group that nobody reads.",
         ("length", "needed_from"),
     ),
+    "sweep.row_failed": LogEvent(
+        "error",
+        "A sweep failed at one row and went on with the others; it comes back to the row. Look into the error.",
+        ("code", "error", "account_id", "charge_id"),
+    ),
     "up.ready": LogEvent(
         "info", "Everything runs; the environment file was written.", ("environment", "mail", "logs", "duration_ms")
     ),
     "up.stopped": LogEvent("info", "Everything was stopped in order; the data stays.", ("data",)),
     "up.stopping": LogEvent("info", "A stop was asked for; the processes are stopped in this order.", ("processes",)),
+    "worker.started": LogEvent("info", "A worker began, with so many threads for each queue.", ("threads",)),
+    "worker.stopped": LogEvent("info", "A worker finished what it had in hand and ended, as it was asked to."),
 }
 
 EVENTS: Final[Mapping[str, LogEvent]] = MappingProxyType(_EVENTS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
 
 from jobs.expire import Expired, sweep
@@ -96,12 +95,11 @@ def test_an_account_that_cannot_be_booked_holds_back_no_other(ledger: Connection
     assert [balance(ledger, account_id) for account_id in ids] == [0, 1, 0, 0]
 
 
-def test_a_sweep_waits_for_whoever_is_posting_to_the_account(ledger: Connection, database: str) -> None:
-    [account_id] = dying_accounts(ledger, 1)
+def test_an_account_that_somebody_keeps_locked_is_left_for_the_next_sweep(ledger: Connection, database: str) -> None:
+    locked, free = dying_accounts(ledger, 2)
+    ledger.execute("set lock_timeout = '50ms'")
     with connect(database) as other, other.transaction():
-        other.execute("select refill.lock_accounts(%s)", ([account_id],))
-        ledger.execute("set lock_timeout = '50ms'")
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            sweep(ledger, now=DEATH)
-    ledger.execute("reset lock_timeout")
+        other.execute("select refill.lock_accounts(%s)", ([locked],))
+        assert sweep(ledger, now=DEATH) == Expired(lots=1, credits=100, accounts=1, failed=1)
+    assert (balance(ledger, locked), balance(ledger, free)) == (100, 0)
     assert sweep(ledger, now=DEATH).lots == 1
