@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from jobs.money import Money, format_money
 from jobs.price import price, recharge_quantity
 from jobs.program import Program
 from jobs.throttle import CardFacts, Limits, hold
@@ -72,7 +73,9 @@ class Decision:
 
 def decide(facts: Facts, limits: Limits, now: datetime) -> Decision:
     """The verdict on one account. The first rule that speaks decides, from the plainest to the most particular."""
-    if facts.recharge_below is None or facts.projected >= facts.recharge_below:
+    if facts.recharge_below is None:
+        return Decision("above_trigger", "the account has no trigger, or is closed")
+    if facts.projected >= facts.recharge_below:
         return Decision("above_trigger", "the projected balance is not below the trigger")
     if facts.open_charge_id is not None:
         return Decision("charge_open", f"charge {facts.open_charge_id} is still open")
@@ -109,13 +112,16 @@ def _buy(facts: Facts) -> Decision:
 
 
 def _over_cap(facts: Facts, gross: int) -> Decision | None:
+    def money(minor: int) -> str:
+        return format_money(Money(minor, facts.program.currency))
+
     caps: list[tuple[Verdict, Cap, str]] = [("cap_month", facts.month, "month"), ("cap_day", facts.day, "day")]
     for verdict, cap, period in caps:
         if cap.most is not None and cap.used + gross > cap.most:
             # A charge larger than the whole cap does not fit into the next period either.
             return Decision(
                 verdict,
-                f"{gross} on top of {cap.used} would exceed the cap of {cap.most} for this {period} (minor units)",
+                f"{money(gross)} on top of {money(cap.used)} would exceed this {period}'s cap of {money(cap.most)}",
                 cap.ends_at if gross <= cap.most else None,
             )
     return None

@@ -14,6 +14,12 @@ from typing import Final, Literal
 ATTEMPTS_WINDOW: Final = timedelta(hours=24)
 REATTEMPTS_WINDOW: Final = timedelta(days=30)
 
+# Reasons of a hold, by which `verdict` knows what to tell about the card.
+SUCCEEDED: Final = "the card was charged a short while ago"
+DECLINED: Final = "the card was declined a short while ago"
+LATER_TRY: Final = "the issuer asked for a later try"
+UNDER_WAY: Final = "an attempt on this card is under way"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -65,7 +71,7 @@ def hold(card: CardFacts, limits: Limits, now: datetime) -> Hold | None:
         return Hold("paused", None, card.stop_reason or card.stop)
     if card.in_flight_since is not None:
         free_at = card.in_flight_since + timedelta(seconds=limits.cooling_success_s)
-        return Hold("card_cooling", free_at if free_at > now else None, "an attempt on this card is under way")
+        return Hold("card_cooling", free_at if free_at > now else None, UNDER_WAY)
     holds = [*_cooling(card, limits), *_counted(card, limits)]
     return max(
         (h for h in holds if h.next_at is not None and h.next_at > now),
@@ -76,9 +82,9 @@ def hold(card: CardFacts, limits: Limits, now: datetime) -> Hold | None:
 
 def _cooling(card: CardFacts, limits: Limits) -> list[Hold]:
     pauses = [
-        (card.last_success_at, limits.cooling_success_s, "the card was charged a short while ago"),
-        (card.last_failure_at, limits.cooling_failure_s, "the card was declined a short while ago"),
-        (card.not_before, 0, "the issuer asked for a later try"),
+        (card.last_success_at, limits.cooling_success_s, SUCCEEDED),
+        (card.last_failure_at, limits.cooling_failure_s, DECLINED),
+        (card.not_before, 0, LATER_TRY),
     ]
     return [Hold("card_cooling", at + timedelta(seconds=s), reason) for at, s, reason in pauses if at is not None]
 

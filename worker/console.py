@@ -42,18 +42,27 @@ class Printer:
     as_json: bool = False
 
     def rows(
-        self, columns: Iterable[Column], rows: Iterable[Row], *, title: str | None = None, empty: str = ""
+        self,
+        columns: Iterable[Column],
+        rows: Iterable[Row],
+        *,
+        title: str | None = None,
+        empty: str = "",
+        compact: bool = False,
     ) -> None:
         """Several things of one kind. With ``--json`` every field of every row; for people the columns.
 
         A row may hold an amount as an integer beside its currency, and text for people in a column of its own (see
-        ``jobs.money``): the columns choose. ``empty`` is said to people where there is none.
+        ``jobs.money``): the columns choose. ``empty`` is said to people where there is none. A ``compact`` table has no
+        lines of its own, so that several of them make one screen.
         """
         if self.as_json:
             for row in rows:
                 self._line(row)
             return
         table = _table(columns, rows, title)
+        if compact:
+            table.box, table.padding, table.header_style, table.collapse_padding = None, (0, 2, 0, 0), "dim", True
         if table.row_count or not empty:
             _console().print(table)
         else:
