@@ -130,16 +130,15 @@ class Books:
     def reserve(self, account: str, amount: int) -> int:
         """An open charge of 10.00 with one line; its id."""
         charge_id: int = self.value(
-            "insert into refill.charge (program_id, organisation_id, reason, fingerprint, payment_method, customer,"
+            "with charge as ("
+            " insert into refill.charge (program_id, organisation_id, reason, fingerprint, payment_method, customer,"
             " currency, net_minor, tax_minor, amount_minor, opened_at, next_check_at)"
             " select program_id, organisation_id, 'purchase', 'card of ' || name, 'pm', 'cus', 'USD', 1000, 0, 1000,"
-            " %s, %s from refill.account where name = %s returning charge_id",
-            (T0, T0, account),
-        )
-        self.run(
-            "insert into refill.charge_line (charge_id, line, account_id, credits, net_minor, tax_minor, amount_minor)"
-            " values (%s, 1, %s, %s, 1000, 0, 1000)",
-            (charge_id, self.account_id(account), amount),
+            " %(now)s, %(now)s from refill.account where name = %(account)s returning charge_id)"
+            " insert into refill.charge_line (charge_id, line, account_id, credits, net_minor, tax_minor, amount_minor)"
+            " select charge_id, 1, account_id, %(amount)s, 1000, 0, 1000 from charge, refill.account"
+            " where name = %(account)s returning charge_id",
+            {"now": T0, "account": account, "amount": amount},
         )
         return charge_id
 
