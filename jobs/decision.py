@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from jobs.errors import Malformed
 from jobs.money import Money, format_money
 from jobs.price import price, recharge_quantity
 from jobs.program import Program
@@ -107,7 +108,10 @@ def _buy(facts: Facts) -> Decision:
         amount=facts.amount,
         target=facts.target,
     )
-    gross = price(facts.program, wanted).gross.minor
+    try:
+        gross = price(facts.program, wanted).gross.minor
+    except Malformed:
+        return Decision("off", "the trigger or the target is further away than any purchase can reach")
     return _over_cap(facts, gross) or Decision("recharge", f"{facts.program.show(wanted)} are bought", credits=wanted)
 
 
