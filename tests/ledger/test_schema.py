@@ -93,15 +93,19 @@ def test_migrating_keeps_what_is_in_the_books(broken_books: Books, database: str
 
 
 def test_a_migration_killed_in_the_middle_leaves_nothing(empty_database: str, postgres_url: str) -> None:
-    with connect(empty_database) as holder, connect(postgres_url) as killer, ThreadPoolExecutor(1) as pool:
-        with holder.transaction():
-            # Some tables are made already when the first foreign key needs its triggers.
-            holder.execute("lock table pg_trigger in share mode")
-            migrating = pool.submit(migrate, empty_database)
-            [(pid,)] = eventually(lambda: killer.execute(_WAITING).fetchall())
-            killer.execute("select pg_terminate_backend(%s)", (pid,))
-            with pytest.raises(psycopg.OperationalError):
-                migrating.result(timeout=30)
+    with (
+        connect(empty_database) as holder,
+        connect(postgres_url) as killer,
+        ThreadPoolExecutor(1) as pool,
+        holder.transaction(),
+    ):
+        # Some tables are made already when the first foreign key needs its triggers.
+        holder.execute("lock table pg_trigger in share mode")
+        migrating = pool.submit(migrate, empty_database)
+        [(pid,)] = eventually(lambda: killer.execute(_WAITING).fetchall())
+        killer.execute("select pg_terminate_backend(%s)", (pid,))
+        with pytest.raises(psycopg.OperationalError):
+            migrating.result(timeout=30)
     assert not _has_schema(empty_database)
     assert migrate(empty_database) == [step.name for step in sql_files("schema")]
 
