@@ -173,8 +173,8 @@ where a.account_id = %(account_id)s
 _CARD_FACTS = """
 select s.stop, s.stop_reason, nullif(s.not_before, '-infinity'),
        min(t.reserved_at) filter (where t.state in ('reserved', 'sent')),
-       max(t.finished_at) filter (where t.state = 'succeeded'),
-       max(t.finished_at) filter (where t.state in ('declined', 'needs_customer')),
+       coalesce(max(t.finished_at) filter (where t.state = 'succeeded'), last.succeeded_at),
+       coalesce(max(t.finished_at) filter (where t.state in ('declined', 'needs_customer')), last.failed_at),
        coalesce(array_agg(t.reserved_at order by t.reserved_at) filter (
            where t.reserved_at > %(now)s - interval '24 hours'), '{}'),
        coalesce(array_agg(t.finished_at order by t.finished_at) filter (
@@ -184,7 +184,14 @@ from (select %(fingerprint)s::text as fingerprint) f
 left join refill.card_state s on s.fingerprint = f.fingerprint
 left join refill.attempt t on t.fingerprint = f.fingerprint and t.state <> 'released'
     and (t.reserved_at > %(now)s - interval '30 days' or t.state in ('reserved', 'sent'))
-group by s.stop, s.stop_reason, s.not_before
+left join lateral (  -- the last outcome however old it is: it says whether the next attempt repeats a decline
+    select case when state = 'succeeded' then finished_at end as succeeded_at,
+           case when state <> 'succeeded' then finished_at end as failed_at
+    from refill.attempt
+    where fingerprint = f.fingerprint and state in ('succeeded', 'declined', 'needs_customer')
+    order by reserved_at desc limit 1
+) last on true
+group by s.stop, s.stop_reason, s.not_before, last.succeeded_at, last.failed_at
 """
 
 _USED = """
