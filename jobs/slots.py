@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from jobs.ledger.database import Connection, fetch_one
 
 LEADERSHIP: Final = "leadership"  # not a job: one row for each election, so that people see who leads since when
+LEADER_LOCK: Final = 7_355_613  # any number that only a leader takes
 JOB_LOCK_SPACE: Final = 7_355_612  # the first half of the advisory lock on one job
 KEPT_FOR: Final = timedelta(days=2)
 

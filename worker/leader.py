@@ -19,9 +19,8 @@ from psycopg.conninfo import make_conninfo
 
 from jobs.errors import DatabaseUnavailable
 from jobs.ledger.database import Connection, fetch_one, open_connection
-from jobs.slots import note_election
+from jobs.slots import LEADER_LOCK, note_election
 
-LEADER_LOCK: Final = 7_355_613  # any number that only a leader takes
 APPLICATION: Final = "refill leader"
 UNANSWERED_MS: Final = 10_000  # a leader that is cut off learns it this soon
 

@@ -1,0 +1,78 @@
+"""How refill is, as far as Redis knows: what waits in the stream of spend events, who reads it, and the queues of
+pokes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from worker.broker import NAMESPACE
+from worker.pokes import QUEUES
+from worker.stream import GROUP, STREAM
+
+COUNTED_MAX: Final = 10_000
+READING_MS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """The stream `refill:spend`. ``waiting`` entries were not read yet (COUNTED_MAX and one: more than that),
+    ``pending`` were read and are not in the ledger yet; ``oldest_s`` is how long the first of both has been there.
+    ``intakes`` were seen in the last minute.
+    """
+
+    exists: bool
+    waiting: int
+    pending: int
+    oldest_s: float | None
+    intakes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RedisStatus:
+    """The stream, and how many pokes lie in each queue."""
+
+    stream: StreamStatus
+    queues: Mapping[str, int]
+
+
+def look(stream: redis.Redis, broker: redis.Redis) -> RedisStatus:
+    """The state of both now. Raises ``redis.RedisError``. Changes nothing."""
+    lengths: dict[str, int] = {queue: _length(broker, f"{NAMESPACE}:{queue}") for queue in QUEUES}
+    return RedisStatus(_stream(stream), lengths)
+
+
+def _stream(client: redis.Redis) -> StreamStatus:
+    groups: Any = client.xinfo_groups(STREAM) if client.exists(STREAM) else []
+    group = next((one for one in groups if one["name"] == GROUP.encode()), None)
+    if group is None:
+        return StreamStatus(exists=False, waiting=0, pending=0, oldest_s=None, intakes=0)
+    consumers: Any = client.xinfo_consumers(STREAM, GROUP)
+    after = group["last-delivered-id"].decode()
+    unread: Any = client.xrange(STREAM, f"({after}", count=COUNTED_MAX + 1)
+    pending: Any = client.xpending(STREAM, GROUP)
+    first_ids = [entry_id for entry_id, _ in unread[:1]] + [pending["min"]] * bool(pending["pending"])
+    return StreamStatus(
+        exists=True,
+        waiting=len(unread),
+        pending=int(pending["pending"]),
+        oldest_s=_age_s(client, first_ids),
+        intakes=sum(int(consumer["idle"]) < READING_MS for consumer in consumers),
+    )
+
+
+def _length(client: redis.Redis, key: str) -> int:
+    length: Any = client.llen(key)
+    return int(length)
+
+
+def _age_s(client: redis.Redis, ids: list[bytes]) -> float | None:
+    """How old the oldest of these entries is, by Redis's own clock, which made their ids."""
+    if not ids:
+        return None
+    now: Any = client.time()
+    oldest_ms = min(int(entry_id.split(b"-")[0]) for entry_id in ids)
+    return max(0.0, float(now[0]) + float(now[1]) / 1e6 - oldest_ms / 1000)
