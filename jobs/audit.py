@@ -63,7 +63,7 @@ CHECKS = (
     Check("account_entries", "An account's balance is the sum of its entries"),
     Check("account_chain", "Each entry continues from the balance that the one before it left, never below zero"),
     Check("account_expiry", "No open lot expires before its account's next expiry"),
-    Check("account_watch", "Every open account below its trigger is watched by the sweep"),
+    Check("account_watch", "Every open account below its trigger waits for the sweep or for its open charge"),
     Check("lot_granted", "What a lot was granted is what its entries brought in"),
     Check("lot_remaining", "What a lot has left is what was granted, less draws, plus revivals"),
     Check("lot_charge", "A paid lot is one line of one settled charge"),

@@ -170,6 +170,15 @@ def test_raising_the_trigger_above_the_balance_puts_it_before_the_sweep(ledger: 
     assert ledger.is_watched("a")
 
 
+def test_an_account_opened_with_a_trigger_is_before_the_sweep_from_the_start(books: Books) -> None:
+    books.open("a")
+    books.run(
+        "insert into refill.account (name, program_id, organisation_id, recharge_below)"
+        " select 'b', program_id, organisation_id, 50 from refill.account"
+    )
+    assert (books.is_watched("a"), books.is_watched("b")) == (False, True)
+
+
 def test_expiry_and_not_only_spend_crosses_levels(books: Books) -> None:
     books.open("a", alert_below=100, recharge_below=50)
     books.grant("a", 40)

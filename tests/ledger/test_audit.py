@@ -225,6 +225,12 @@ def test_every_query_is_a_check() -> None:
     assert {query.name for query in sql_files("audit")} == {check.code for check in CHECKS}
 
 
+def test_an_account_below_its_trigger_may_wait_for_its_open_charge(ledger: Books) -> None:
+    ledger.change("quiet", recharge_below=500)
+    assert not ledger.is_watched("quiet")
+    assert ledger.audit(now=T0) == []
+
+
 def test_a_thing_that_is_missing_is_named_too(ledger: Books) -> None:
     ledger.run("delete from refill.account where name = 'quiet'")
     ledger.run("delete from refill.charge where charge_id = 1")

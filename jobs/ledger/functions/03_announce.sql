@@ -83,3 +83,15 @@ end $$;
 create or replace trigger announce after update on refill.account
     for each row when (new.closed_at is null and (new.band <> old.band or (new.below_trigger and not old.below_trigger)))
     execute function refill.announce_account();
+
+-- An account that is opened with a trigger is below it at once.
+create or replace function refill.announce_opening() returns trigger
+language plpgsql as $$
+begin
+    perform refill.watch_account(new.account_id, new.updated_at);
+    return null;
+end $$;
+
+create or replace trigger announce_opening after insert on refill.account
+    for each row when (new.closed_at is null and new.below_trigger)
+    execute function refill.announce_opening();
