@@ -35,6 +35,8 @@ COMMANDS = {
     "demo": Entry("worker.cli.demo", "Sample spends for a first run.", hidden=True),
 }
 
+EXIT_UNHEARD = 141  # 128 + SIGPIPE, as shells expect
+
 
 def main() -> None:
     """The console script ``refill``: does one command and ends with its exit status, never with a traceback."""
@@ -48,7 +50,14 @@ def run(arguments: Sequence[str]) -> int:
     invocation, rest = Invocation.read(arguments)
     try:
         checked(rest)
-        return build(COMMANDS).main(rest or ["--help"], prog_name="refill", standalone_mode=False, obj=invocation) or 0
+        status = build(COMMANDS).main(rest or ["--help"], prog_name="refill", standalone_mode=False, obj=invocation)
+        sys.stdout.flush()
+        return status or 0
+    except (BrokenPipeError, SystemExit):  # whoever read our output has gone; Typer ends itself over it
+        from worker.output import silence_standard_output
+
+        silence_standard_output()
+        return EXIT_UNHEARD
     except BaseException as error:  # noqa: BLE001 - the edge of the process: every exception becomes a code here
         from worker.console import Printer
 
