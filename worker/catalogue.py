@@ -123,6 +123,19 @@ _EVENTS: dict[str, LogEvent] = {
         "info", "A sweep booked the remainders of dead lots as breakage.", ("lots", "credits", "accounts")
     ),
     "credit.granted": LogEvent("info", "An operator granted credit.", ("account", "lot_id", "amount", "actor")),
+    "demo.account_left_out": LogEvent(
+        "warning",
+        "A sample account could not be made, perhaps because its program is not loaded; the demo goes on without it.",
+        ("account", "code", "error"),
+    ),
+    "demo.finished": LogEvent("info", "The sample spends came to their end; everything else goes on."),
+    "demo.mail_sent": LogEvent("info", "A mail of the demo was delivered; this is where it lies.", ("mail", "kind")),
+    "demo.recharged": LogEvent(
+        "info", "A sample account was recharged and has its invoice.", ("invoice_number", "charge_id", "amount")
+    ),
+    "demo.spend_posted": LogEvent("info", "The first sample spend is in the ledger.", ("event_id",)),
+    "demo.started": LogEvent("info", "The sample accounts are there; their spends begin.", ("accounts",)),
+    "demo.told": LogEvent("info", "The demo said where everything lies.", ("mail", "invoice_number", "charge_id")),
     "dependency.lost": LogEvent(
         "error",
         "Redis or Postgres does not do its work. Said once; it is tried until it does. Nothing is lost meanwhile.",
