@@ -112,6 +112,14 @@ def test_of_one_expiry_promotional_credit_is_drawn_before_paid(books: Books) -> 
     assert books.entries("a") == [(promotional, 10, 10), (paid, 5, 5)]
 
 
+def test_paid_credit_that_expires_sooner_is_drawn_before_promotional(books: Books) -> None:
+    books.open("a")
+    promotional = books.grant("a", 10, expires_at=T0 + 20 * DAY)
+    paid = books.buy("a", 10, expires_at=T0 + 10 * DAY)
+    books.spend("a", 15)
+    assert books.entries("a") == [(paid, 10, 10), (promotional, 5, 5)]
+
+
 def test_of_one_class_the_oldest_is_drawn_first(books: Books) -> None:
     books.open("a")
     younger = books.grant("a", 10, now=T0 + DAY)
