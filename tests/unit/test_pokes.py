@@ -27,8 +27,7 @@ def test_a_poke_is_read(payload: str, poke: Poke) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    ["", "evaluate", "evaluate 0", "evaluate -1", "evaluate 1 2", "evaluate \u0661", "deliver 12", "run_job
-    housekeeping",
+    ["", "evaluate", "evaluate 0", "evaluate -1", "evaluate 1 2", "evaluate \u0661", "deliver 12", "run_job x",
      "publish ", "advance 1" + "0" * 19, f"deliver {MESSAGE_ID.upper()}"],
 )  # fmt: skip
 def test_anything_else_is_none(payload: str) -> None:
