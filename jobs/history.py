@@ -58,37 +58,39 @@ class Omitted:
 
 
 def rows(
-    connection: Connection, accounts: Iterable[str], period: Period, limit: int | None = None
+    connection: Connection, accounts: Iterable[str], period: Period, limit: int | None = None, page: int = PAGE
 ) -> Iterator[HistoryRow]:
     """The rows of each account in turn, newest last; of each only the `limit` newest, where one is given.
 
-    Read in pages, so that memory is bounded whatever an account's length. Entries of one account are numbered in the
+    Read in pages of `page` rows, so that memory is bounded whatever an account's length. Entries of one account are numbered in the
     order of its postings and never change, so that pages fit together without holding a transaction open.
     Raises `UnknownAccount`.
     """
     for name in accounts:
         found = account.find(connection, name)
         after = _FIRST if limit is None else _before_newest(connection, found.account_id, period, limit)
-        yield from _pages(connection, found, period, after)
+        yield from _pages(connection, found, period, after, page)
 
 
-def omitted(connection: Connection, name: str, period: Period, limit: int) -> Omitted:
-    """The rows of the period that `rows` with this limit leaves out, counted up to `COUNTED_MAX`."""
+def omitted(connection: Connection, name: str, period: Period, limit: int, counted_max: int = COUNTED_MAX) -> Omitted:
+    """The rows of the period that `rows` with this limit leaves out, counted up to `counted_max`."""
     account_id = account.find(connection, name).account_id
     before = _before_newest(connection, account_id, period, limit)
     (count,) = fetch_one(
-        connection, _COUNT, _scope(account_id, period) | {"before": before + 1, "most": COUNTED_MAX + 1}
+        connection, _COUNT, _scope(account_id, period) | {"before": before + 1, "most": counted_max + 1}
     )
-    return Omitted(min(count, COUNTED_MAX), count > COUNTED_MAX)
+    return Omitted(min(count, counted_max), count > counted_max)
 
 
-def _pages(connection: Connection, found: account.Account, period: Period, after: int) -> Iterator[HistoryRow]:
+def _pages(
+    connection: Connection, found: account.Account, period: Period, after: int, size: int
+) -> Iterator[HistoryRow]:
     while True:
         with connection.cursor(row_factory=class_row(HistoryRow)) as cursor:
-            scope = _scope(found.account_id, period) | {"account": found.name, "after": after, "page": PAGE}
+            scope = _scope(found.account_id, period) | {"account": found.name, "after": after, "page": size}
             page = cursor.execute(_NEXT_PAGE, scope).fetchall()
         yield from page
-        if len(page) < PAGE:
+        if len(page) < size:
             return
         after = page[-1].entry_id
 

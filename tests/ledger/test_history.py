@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 
-from jobs import history
 from jobs.errors import UnknownAccount
 from jobs.history import HistoryRow, Omitted, Period, omitted, rows
 from jobs.viewer import (
@@ -23,8 +22,10 @@ from tests.ledger.books import DAY, HOUR, MINUTE, T0, Books, Spend
 ALWAYS = Period(T0 - 365 * DAY, T0 + 3650 * DAY)
 
 
-def read(books: Books, *accounts: str, period: Period = ALWAYS, limit: int | None = None) -> list[HistoryRow]:
-    return list(rows(books.connection, accounts, period, limit))
+def read(
+    books: Books, *accounts: str, period: Period = ALWAYS, limit: int | None = None, page: int = 3
+) -> list[HistoryRow]:
+    return list(rows(books.connection, accounts, period, limit, page))
 
 
 def test_every_entry_is_told_from_the_side_of_its_account_and_newest_last(books: Books) -> None:
@@ -64,10 +65,7 @@ def test_each_balance_follows_from_the_one_before_it(books: Books) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 1000])
-def test_it_says_what_the_view_for_other_services_says(
-    books: Books, monkeypatch: pytest.MonkeyPatch, page: int
-) -> None:
-    monkeypatch.setattr(history, "PAGE", page)
+def test_it_says_what_the_view_for_other_services_says(books: Books, page: int) -> None:
     for name in ("anna", "bert"):
         books.open(name)
         books.grant(name, 30)
@@ -79,7 +77,7 @@ def test_it_says_what_the_view_for_other_services_says(
     )
     assert [
         (r.entry_id, r.at, r.account, r.kind, r.amount, r.balance_after, r.lot_id, r.event_id, r.ref, r.memo, r.actor)
-        for r in read(books, "anna", "bert")
+        for r in read(books, "anna", "bert", page=page)
     ] == view
 
 
@@ -94,14 +92,13 @@ def test_a_limit_keeps_the_newest_and_says_how_many_it_left_out(books: Books) ->
     assert len(read(books, "anna", limit=7)) == 6
 
 
-def test_counting_what_is_left_out_stops_somewhere(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "COUNTED_MAX", 3)
+def test_counting_what_is_left_out_stops_somewhere(books: Books) -> None:
     books.open("anna")
     books.grant("anna", 100)
     for number in range(4):
         books.spend("anna", 1, f"e{number}")
-    assert omitted(books.connection, "anna", ALWAYS, 2) == Omitted(3, is_more=False)
-    assert omitted(books.connection, "anna", ALWAYS, 1) == Omitted(3, is_more=True)
+    assert omitted(books.connection, "anna", ALWAYS, 2, counted_max=3) == Omitted(3, is_more=False)
+    assert omitted(books.connection, "anna", ALWAYS, 1, counted_max=3) == Omitted(3, is_more=True)
 
 
 def test_a_period_begins_with_its_first_moment_and_ends_before_its_last(books: Books) -> None:
@@ -115,15 +112,12 @@ def test_a_period_begins_with_its_first_moment_and_ends_before_its_last(books: B
     assert omitted(books.connection, "anna", period, 1) == Omitted(1, is_more=False)
 
 
-def test_an_entry_that_comes_while_pages_are_read_is_told_at_the_end(
-    books: Books, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(history, "PAGE", 2)
+def test_an_entry_that_comes_while_pages_are_read_is_told_at_the_end(books: Books) -> None:
     books.open("anna")
     books.grant("anna", 100)
     for number in range(3):
         books.spend("anna", 1, f"e{number}")
-    reading = rows(books.connection, ["anna"], ALWAYS)
+    reading = rows(books.connection, ["anna"], ALWAYS, page=2)
     first = next(reading)
     books.spend("anna", 1, "late")
     assert [row.event_id for row in [first, *reading]] == [None, "e0", "e1", "e2", "late"]

@@ -26,47 +26,44 @@ LOTS: Final = (
 )
 POLICY: Final = (Column("name", "setting"), Column("value", "in effect"), Column("source", "from"))
 DECISIONS: Final = (
-    Column("at", "decided (UTC)"),
+    Column("at", "decided"),
     Column("verdict", "verdict"),
     Column("projected", "projected", "right"),
     Column("reason", "because"),
-    Column("next", "next look (UTC)"),
+    Column("next", "next look"),
     Column("charge", "charge", "right"),
 )
 CHARGES: Final = (
     Column("charge", "charge", "right"),
-    Column("opened", "opened (UTC)"),
+    Column("opened", "opened"),
     Column("state", "state now"),
     Column("credits", "credits", "right"),
     Column("amount", "amount", "right"),
-    Column("ended", "ended (UTC)"),
+    Column("ended", "ended"),
     Column("invoice", "invoice"),
     Column("lot", "lot", "right"),
     Column("intent", "payment intent"),
     Column("detail", "detail"),
 )
 ATTEMPTS: Final = (
-    Column("at", "reserved (UTC)"),
+    Column("at", "reserved"),
     Column("charge", "charge", "right"),
     Column("accounts", "for"),
-    Column("state", "state now"),
-    Column("finished", "finished (UTC)"),
-    Column("decline", "decline"),
-    Column("meaning", "which means"),
-    Column("next", "not again before (UTC)"),
+    Column("outcome", "outcome"),
+    Column("decline", "because"),
     Column("attempt", "attempt"),
 )
 MESSAGES: Final = (
-    Column("at", "written (UTC)"),
+    Column("at", "written"),
     Column("kind", "kind"),
     Column("state", "state now"),
-    Column("sent", "sent (UTC)"),
+    Column("sent", "sent"),
     Column("to", "to"),
     Column("error", "last error"),
     Column("message", "message"),
 )
 ENTRIES: Final = (
-    Column("at", "time (UTC)"),
+    Column("at", "time"),
     Column("kind", "kind"),
     Column("amount", "amount", "right"),
     Column("balance", "balance", "right"),
@@ -102,8 +99,8 @@ def _section(printer: Printer, columns: Iterable[Column], rows: Iterator[Row], t
 
 def _heading(found: Explanation) -> Iterator[str]:
     program, stands = found.program, found.standing
-    tier = f", tier {found.tier}" if found.tier else ""
-    yield f"{found.account} of {found.organisation} ({program.name}{tier}) at {shown_moment(found.at)}"
+    kind = f"{program.name}, tier {found.tier}" if found.tier else program.name
+    yield f"{found.account} of {found.organisation} ({kind}) at {shown_moment(found.at)}; all times are UTC"
     pending = f" with {program.show(stands.pending)} from the open charge" if stands.pending else ""
     yield f"  balance    {program.show(stands.balance)}, {_alert_state(found)}; projected {_number(found)}{pending}"
     yield f"  levels     alert {_level(program, found.alert_below)}; recharge {_level(program, found.recharge_below)}"
@@ -167,9 +164,10 @@ def _policy_title(found: Explanation) -> str:
 
 
 def _policy(found: Explanation) -> Iterator[Row]:
+    given = {line.name for line in found.policy if line.value is not None}
     for line in found.policy:
-        if line.value is None and line.name in ("amount", "target"):  # one choice: the other one is shown
-            continue
+        if line.name == ("target" if "target" not in given else "amount"):
+            continue  # an amount and a target are one choice
         shown = words(found.program, line.value)
         yield {
             "name": line.name.replace("_", " "),
@@ -223,13 +221,23 @@ def _attempts(found: Explanation) -> Iterator[Row]:
             "at": _time(found, line.reserved_at),
             "charge": _id(line.charge_id),
             "accounts": _names(line),
-            "state": f"{line.state} (again)" if line.is_reattempt else line.state,
-            "finished": _time(found, line.finished_at),
-            "decline": line.decline,
-            "meaning": line.meaning,
-            "next": _time(found, line.next_attempt_at),
+            "outcome": _outcome(found, line),
+            "decline": _decline(found, line),
             "attempt": line.attempt_id,
         }
+
+
+def _outcome(found: Explanation, line: AttemptLine) -> str:
+    again = "re-attempt " if line.is_reattempt else ""
+    return f"{again}{line.state} {_time(found, line.finished_at) or ''}".rstrip()
+
+
+def _decline(found: Explanation, line: AttemptLine) -> str | None:
+    """The code of a decline, what it means, and the wait that it asks for."""
+    if line.meaning is None:
+        return None
+    wait = "" if line.next_attempt_at is None else f", not before {_time(found, line.next_attempt_at)}"
+    return f"{line.decline or 'no code'}: {line.meaning}{wait}"
 
 
 def _names(line: AttemptLine) -> str:
