@@ -62,8 +62,8 @@ def rows(
 ) -> Iterator[HistoryRow]:
     """The rows of each account in turn, newest last; of each only the `limit` newest, where one is given.
 
-    Read in pages of `page` rows, so that memory is bounded whatever an account's length. Entries of one account are numbered in the
-    order of its postings and never change, so that pages fit together without holding a transaction open.
+    Read in pages of `page` rows, so that memory is bounded whatever an account's length. Entries of one account are
+    numbered in the order of its postings and never change, so that pages fit together without a transaction held open.
     Raises `UnknownAccount`.
     """
     for name in accounts:
