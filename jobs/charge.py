@@ -134,7 +134,7 @@ def _confirm(driver: Driver, at: Position) -> str:
             " where attempt_id = %s and state in ('reserved', 'sent')",
             (driver.now, at.attempt_id),
         )
-    log.info("charge.confirmed", charge_id=at.charge_id, attempt_id=at.attempt_id, payment_intent=at.payment_intent)
+    log.info("attempt.started", charge_id=at.charge_id, attempt_id=at.attempt_id, payment_intent=at.payment_intent)
     try:
         intent = driver.gateway.confirm(at.payment_intent or "", _key(at, "confirm"))
     except ProcessorUnavailable as error:

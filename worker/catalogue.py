@@ -74,7 +74,7 @@ _EVENTS: dict[str, LogEvent] = {
         "A charge was given up before any money moved; the reason says why.",
         ("charge_id", "fingerprint", "reason"),
     ),
-    "charge.confirmed": LogEvent(
+    "attempt.started": LogEvent(
         "info",
         "The card network was asked for the money; from here on only reading the intent says how it went.",
         ("charge_id", "attempt_id", "payment_intent"),

@@ -63,7 +63,7 @@ def test_every_step_is_in_the_log_with_ids_that_tie_it_together(refill: Refill) 
 
     reserved = refill.up.wait_for_event("charge.reserved", account="logan")
     assert reserved["charge_id"] == settled["charge_id"]
-    confirmed = refill.up.wait_for_event("charge.confirmed", charge_id=settled["charge_id"])
+    confirmed = refill.up.wait_for_event("attempt.started", charge_id=settled["charge_id"])
     assert confirmed["attempt_id"] == reserved["attempt_id"]
     sent = refill.up.wait_for_event("message.sent", message_id=settled["message_id"])
     assert sent["account"] == "logan"
