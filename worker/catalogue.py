@@ -32,6 +32,11 @@ _EVENTS: dict[str, LogEvent] = {
     "account.opened": LogEvent(
         "info", "An account was opened.", ("account", "organisation", "program", "tier", "actor")
     ),
+    "attempt.started": LogEvent(
+        "info",
+        "The card network was asked for the money; from here on only reading the intent says how it went.",
+        ("charge_id", "attempt_id", "payment_intent"),
+    ),
     "card.blocked": LogEvent(
         "info",
         "An operator blocked a card on every account.",
@@ -74,15 +79,15 @@ _EVENTS: dict[str, LogEvent] = {
         "A charge was given up before any money moved; the reason says why.",
         ("charge_id", "fingerprint", "reason"),
     ),
-    "attempt.started": LogEvent(
-        "info",
-        "The card network was asked for the money; from here on only reading the intent says how it went.",
-        ("charge_id", "attempt_id", "payment_intent"),
-    ),
     "charge.created": LogEvent(
         "info",
         "The processor made an unconfirmed payment intent; no money moved yet.",
         ("charge_id", "attempt_id", "payment_intent"),
+    ),
+    "charge.declined": LogEvent(
+        "warning",
+        "A card was declined: what its issuer said, what that means, and when it may be tried again.",
+        ("charge_id", "fingerprint", "decline", "action", "reason", "next_at"),
     ),
     "charge.needs_review": LogEvent(
         "error",
