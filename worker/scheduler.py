@@ -59,9 +59,13 @@ class Scheduler:
         while not stop.is_set:
             wait_s = self._retry_s if not self._has_won() else self._lead(stop)
             stop.wait(wait_s)
+        self.close()
+        log.info("scheduler.stopped")
+
+    def close(self) -> None:
+        """Gives up its connections, and the lock with them."""
         self._leadership.release()
         self._pool.close()
-        log.info("scheduler.stopped")
 
     def _has_won(self) -> bool:
         try:
