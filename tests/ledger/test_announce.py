@@ -132,6 +132,13 @@ def test_a_depletion_is_no_low_alert_as_well(ledger: Books) -> None:
     assert ledger.messages("a") == ["depleted"]
 
 
+def test_a_depletion_is_the_fall_below_the_level_until_the_alert_re_arms(ledger: Books) -> None:
+    _bring_to(ledger, 0, T0)
+    _bring_to(ledger, CLEAR - 1, T0 + HOUR)
+    _bring_to(ledger, 99, T0 + 2 * HOUR)
+    assert ledger.messages("a") == ["depleted"]
+
+
 def test_credit_that_brings_an_account_out_of_low_replenishes_it(ledger: Books) -> None:
     _bring_to(ledger, 50, T0)
     _bring_to(ledger, 60, T0)

@@ -115,11 +115,23 @@ def test_all_credit_of_a_silent_account_dies_together(books: Books) -> None:
     assert books.spend("a", 1, now=DEATH + 10 * DAY) == Answer("insufficient_credit", 0, 1, 0, 1)
 
 
-def test_a_spend_moves_the_moment_and_a_refused_one_does_not(books: Books) -> None:
+def test_a_spend_moves_the_moment(books: Books) -> None:
     _idle_account(books)
     books.spend("a", 1, now=T0 + 5 * DAY)
-    books.spend("a", 1_000, now=T0 + 14 * DAY)
+    assert books.spend("a", 1, now=T0 + 15 * DAY - INSTANT).outcome == "accepted"
+
+
+def test_a_refused_spend_does_not_move_the_moment(books: Books) -> None:
+    _idle_account(books)
+    books.spend("a", 1, now=T0 + 5 * DAY)
+    assert books.spend("a", 1_000, now=T0 + 14 * DAY).available == 99
     assert books.spend("a", 1, now=T0 + 15 * DAY).outcome == "insufficient_credit"
+
+
+def test_a_purchase_moves_the_moment(books: Books) -> None:
+    _idle_account(books)
+    books.buy("a", 1, now=T0 + 5 * DAY)
+    assert books.spend("a", 101, now=T0 + 15 * DAY - INSTANT).outcome == "accepted"
 
 
 def test_a_replay_does_not_move_the_moment(books: Books) -> None:
@@ -129,11 +141,10 @@ def test_a_replay_does_not_move_the_moment(books: Books) -> None:
     assert books.spend("a", 1, now=T0 + 15 * DAY).outcome == "insufficient_credit"
 
 
-def test_a_purchase_moves_the_moment_and_a_gift_does_not(books: Books) -> None:
+def test_a_gift_does_not_move_the_moment(books: Books) -> None:
     _idle_account(books)
-    books.buy("a", 1, now=T0 + 5 * DAY)
-    books.grant("a", 1, now=T0 + 14 * DAY)
-    assert books.spend("a", 1, now=T0 + 15 * DAY).outcome == "insufficient_credit"
+    books.grant("a", 1, now=T0 + 9 * DAY)
+    assert books.spend("a", 1, now=T0 + 10 * DAY).outcome == "insufficient_credit"
 
 
 def test_a_gift_to_an_account_that_was_silent_too_long_lives_its_own_days(books: Books) -> None:
