@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
 import pytest
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from jobs.ledger.database import Connection, connect
 from tests.ledger.books import Answer, Books, Spend, post
@@ -54,11 +55,8 @@ def crowd(ledger_url: str) -> Iterator[Crowd]:
 
 def _until_posted(connection: Connection, spends: Sequence[Spend]) -> list[Answer]:
     """Posts as the intake does: another transaction that was first with an id is a reason to try again."""
-    while True:
-        try:
-            return post(connection, spends)
-        except psycopg.errors.UniqueViolation:
-            continue
+    again = Retrying(retry=retry_if_exception_type(psycopg.errors.UniqueViolation), stop=stop_after_attempt(100))
+    return again(post, connection, spends)
 
 
 def _outcomes(answers: Sequence[Sequence[Answer]]) -> Counter[str]:
