@@ -91,11 +91,10 @@ def _waiting_for(connection: Connection, account_id: int, fingerprint: str) -> l
         from refill.watch w
         join refill.account a on a.account_id = w.account_id
         join refill.account b on b.organisation_id = a.organisation_id and b.program_id = a.program_id
-        join refill.card c on c.account_id = a.account_id and c.removed_at is null and c.fingerprint = %(fingerprint)s
         join lateral (
-            select verdict from refill.evaluation e
+            select verdict, facts from refill.evaluation e
             where e.account_id = w.account_id order by evaluation_id desc limit 1
-        ) last on last.verdict in ('card_cooling', 'card_attempts')
+        ) last on last.verdict in ('card_cooling', 'card_attempts') and last.facts ->> 'fingerprint' = %(fingerprint)s
         where b.account_id = %(account_id)s and w.account_id <> b.account_id
         order by w.since, w.account_id limit %(most)s
         """,

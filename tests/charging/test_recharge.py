@@ -120,6 +120,22 @@ def test_a_card_that_becomes_free_pays_for_every_account_that_waited_in_one_atte
     world.assert_books_are_clean()
 
 
+def test_managed_accounts_that_wait_for_their_managers_card_share_its_attempt_too(world: World) -> None:
+    anna, bert = world.account("anna", card=None), world.account("bert", card=None)
+    manager = world.account("manager")
+    world.connection.execute("update refill.account set is_system = true where name = 'manager'")
+    world.connection.execute("update refill.account set tier = 'managed' where name <> 'manager'")
+    world.spend("manager", 600, "e1")
+    world.recharge(manager)
+    for account_id, name in ((anna, "anna"), (bert, "bert")):
+        world.spend(name, 600, f"{name}-1")
+        assert world.evaluate(account_id).decision.verdict == "card_cooling"
+
+    assert world.recharge(anna, now=world.now(seconds=901)) == "succeeded"
+    assert world.one("select count(*) from refill.charge_history where charge_id = 2 and state = 'succeeded'") == 2
+    world.assert_books_are_clean()
+
+
 def test_an_account_of_another_organisation_is_never_joined(world: World) -> None:
     anna, bert = world.account("anna"), world.account("bert")
     world.connection.execute(

@@ -81,6 +81,13 @@ def test_what_cannot_be_a_spend_is_malformed_and_not_kept(
     assert ledger.rows("select * from refill.spend_event") == []
 
 
+@pytest.mark.parametrize(("ref", "memo"), [("r" * 501, None), (None, "m" * 501)])
+def test_a_text_longer_than_the_stream_takes_is_malformed_here_too(
+    ledger: Books, ref: str | None, memo: str | None
+) -> None:
+    assert ledger.rows(CALL, ("a", 5, "e1", ref, memo))[0][0] == "malformed"
+
+
 def test_the_longest_names_are_counted_in_characters(ledger: Books) -> None:
     ledger.open("é" * 64)
     ledger.grant("é" * 64, 5)

@@ -1,5 +1,7 @@
 -- For upstream, inside its own transaction: posts one spend event and returns its outcome. Call it last: the account stays
 -- locked until that transaction ends. Same rules, same code as the stream; `malformed` is answered and nothing is kept.
+-- Two transactions that post the same id on different accounts at the same moment: the later one gets unique_violation and
+-- is to be tried again, like any that fails with a serialization error or a deadlock.
 create or replace function refill.spend(account text, amount bigint, id text, ref text default null, memo text default null)
 returns table (outcome text, balance bigint, required bigint, available bigint, shortfall bigint)
 language plpgsql security definer
@@ -9,7 +11,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     if account is null or account = '' or length(account) > 64 or coalesce(length(id), 0) not between 1 and 64
-       or amount is null or amount <= 0 then
+       or amount is null or amount <= 0 or length(ref) > 500 or length(memo) > 500 then
         return query select 'malformed', null::bigint, amount, null::bigint, null::bigint;
         return;
     end if;
