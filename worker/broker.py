@@ -64,9 +64,12 @@ class BellConsumer(Consumer):
 
     def __next__(self) -> MessageProxy | None:
         """The next message, or None where nothing came for BELL_WAIT_S. Raises dramatiq's ConnectionClosed."""
-        message: MessageProxy | None = next(self._looks)
-        if message is None:
-            self._wait()
+        try:
+            message: MessageProxy | None = next(self._looks)
+            if message is None:
+                self._client.blpop([self._bell], BELL_WAIT_S)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
         return message
 
     def ack(self, message: MessageProxy) -> None:
@@ -80,12 +83,6 @@ class BellConsumer(Consumer):
 
     def close(self) -> None:
         self._looks.close()
-
-    def _wait(self) -> None:
-        try:
-            self._client.blpop([self._bell], BELL_WAIT_S)
-        except redis.ConnectionError as error:
-            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
 
 
 class PokeBroker(RedisBroker):
