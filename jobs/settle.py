@@ -111,7 +111,7 @@ def lock_charge(connection: Connection, charge_id: int) -> Charge:
         left join lateral (
             select brand, last4 from refill.card where fingerprint = c.fingerprint order by card_id desc limit 1
         ) k on true
-        where c.charge_id = %s for update of c
+        where c.charge_id = %s for no key update of c
         """,
         (charge_id,),
     )
