@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         validation_alias="REFILL_CARD_DECLINES_24H_MAX",
         description="How many declines in 24 hours rest a card for the day.",
     )
-    card_reattempts_30d_max: Annotated[int, Ge(0), Le(15), _VISA_REATTEMPTS] = Field(
+    card_reattempts_30d_max: Annotated[int, Ge(1), Le(15), _VISA_REATTEMPTS] = Field(
         8,
         validation_alias="REFILL_CARD_REATTEMPTS_30D_MAX",
         description="The most attempts in 30 days on one card that was declined.",

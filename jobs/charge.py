@@ -3,15 +3,19 @@
     reserved --create--> created --confirm--> confirming --> succeeded | declined | needs_customer
         |                   |                     |--------> processing --> succeeded | declined
         |                   |                     `--------> unknown -----> whatever reading the intent shows
-        `-------------------`--- cancelled (provably unsent)                `--> needs_review (a person must look)
+        `-------------------`--- cancelled (provably unsent)                `--> needs_review (read again each hour)
 
 What a kill, a lost answer or a duplicate does at each step:
 
-- after the reservation: the sweep creates the intent under the same key; an unconfirmed intent moves no money.
-- after create, before its id is stored: the same key gives the same intent.
+- after the reservation: the sweep creates the intent under the same key; an unconfirmed intent moves no money. What was
+  withdrawn meanwhile (recharge switched off, card replaced or stopped) is not sent.
+- after create, before its id is stored: the same key gives the same intent; later than keys are good for, it is looked
+  for by the attempt's id, so that a ledger restored from a backup does not charge again.
 - after `confirming` is committed: the intent is **read**, never guessed. `requires_confirmation` means not tried, and
   it is confirmed again; a payment intent succeeds at most once, whatever the number of confirmations.
 - after the processor's success, before our commit: the same reading settles it.
+- after a decline: what the card said is noted, the intent is cancelled so that nothing can succeed later, and only then
+  the charge ends. A lost answer to the cancel is read like any other.
 - two workers at one charge: a session lock lets one through, and the ending transaction locks the row and compares.
 
 No network call happens inside a transaction. Sources: Stripe's documentation of idempotent requests (keys may be pruned
@@ -22,16 +26,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
+from psycopg.types.json import Jsonb
 
 from jobs.declines import Decline
 from jobs.gateway.stripe import Intent, ProcessorRefused, ProcessorUnavailable, StripeGateway
 from jobs.ledger.database import Connection, database_now, fetch_one
-from jobs.settle import cancel, decline, hand_over, settle
+from jobs.settle import REVIEW_EVERY, cancel, decline, hand_over, settle
 from jobs.throttle import Limits
 
 log = structlog.get_logger()
@@ -39,7 +44,8 @@ log = structlog.get_logger()
 LOCK_SPACE: Final = 7_355_609  # the upper half of the advisory lock on one charge
 KEYS_GOOD_FOR: Final = timedelta(hours=23)
 GIVE_UP_AFTER: Final = timedelta(hours=24)
-RESERVED_CHECK: Final = timedelta(seconds=20)  # a live worker holds the claim: a sweep that comes early passes on
+CONFIRMING_CHECK: Final = timedelta(seconds=20)  # a live worker holds the claim: a sweep that comes early passes on
+RESERVED_CHECKS: Final = tuple(timedelta(seconds=s) for s in (20, 60, 300))
 UNKNOWN_CHECKS: Final = tuple(timedelta(minutes=m) for m in (1, 5, 30, 120, 720))
 PROCESSING_CHECKS: Final = tuple(timedelta(seconds=s) for s in (3, 10, 30, 60, 300, 1800, 7200))
 SAME_KEY_CHECKS: Final = 2  # an answered 500 is replayed for ever under its key: later rounds take a fresh one
@@ -47,13 +53,14 @@ SAME_KEY_CHECKS: Final = 2  # an answered 500 is replayed for ever under its key
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a charge stands; read afresh before each step."""
+    """Where a charge stands; read afresh before each step. `said` is what the card answered, once it declined."""
 
     charge_id: int
     state: str
     payment_intent: str | None
     attempt_id: str
     request: dict[str, Any]
+    said: Decline | None
     opened_at: datetime
     first_sent_at: datetime | None
     checks: int
@@ -61,24 +68,29 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What a step needs: the ledger, the processor, the limits and the moment."""
+    """What a step needs: the ledger, the processor, the limits, and the moment where it is not simply now."""
 
     connection: Connection
     gateway: StripeGateway
     limits: Limits
-    now: datetime
+    moment: datetime | None
+
+    @property
+    def now(self) -> datetime:
+        """Asked again at each use: an answer of the processor may have taken its time."""
+        return self.moment or database_now(self.connection)
 
 
 def advance(
     connection: Connection, gateway: StripeGateway, charge_id: int, limits: Limits, now: datetime | None = None
 ) -> str:
     """Takes a charge as far as it goes now and returns its state. Harmless at any time, by any number of workers."""
+    driver = Driver(connection, gateway, limits, now)
     with _claimed(connection, charge_id) as claimed:
         position = _position(connection, charge_id)
         if not claimed:
             return position.state
         while step := _STEPS.get(position.state):
-            driver = Driver(connection, gateway, limits, now or database_now(connection))
             state = step(driver, position)
             if state in _RESTING or state == position.state:
                 return state
@@ -91,7 +103,7 @@ def due_charges(connection: Connection, limit: int = 100, now: datetime | None =
     rows = connection.execute(
         """
         select charge_id from refill.charge
-        where state in ('reserved', 'created', 'confirming', 'processing', 'unknown')
+        where state in ('reserved', 'created', 'confirming', 'processing', 'unknown', 'needs_review')
           and next_check_at <= coalesce(%s, clock_timestamp())
         order by next_check_at limit %s
         """,
@@ -101,59 +113,102 @@ def due_charges(connection: Connection, limit: int = 100, now: datetime | None =
 
 
 def _create(driver: Driver, at: Position) -> str:
+    """Creates the intent, unless its time is over or it is no longer wanted."""
     if driver.now - at.opened_at > KEYS_GOOD_FOR:
-        return cancel(driver.connection, at.charge_id, "never sent within 23 hours", driver.now, is_unsent=True)
+        return _find(driver, at)
+    withdrawn = _withdrawal(driver.connection, at.charge_id)
+    if withdrawn is not None:
+        return cancel(driver.connection, at.charge_id, f"not sent: {withdrawn}", driver.now, is_unsent=True)
     try:
         intent = driver.gateway.create(at.request, _key(at, "create"))
     except ProcessorUnavailable as error:
-        return _wait(driver, at, "reserved", UNKNOWN_CHECKS, str(error))
+        return _wait(driver, at, "reserved", RESERVED_CHECKS, str(error))
     except ProcessorRefused as error:
-        return _stop_on_refusal(driver, at, f"the processor refused to create the intent: {error}")
-    with driver.connection.transaction():
-        driver.connection.execute(
-            "update refill.charge set state = 'created', payment_intent = %s, checks = 0"
-            " where charge_id = %s and state = 'reserved'",
-            (intent.intent_id, at.charge_id),
-        )
+        return _refused(driver, at, "reserved", RESERVED_CHECKS, error)
+    return _adopt(driver, at, intent, "created")
+
+
+def _find(driver: Driver, at: Position) -> str:
+    """Too late to create under its key; but a ledger restored from a backup may have created it, and more, before."""
+    try:
+        intent = driver.gateway.find(str(at.request["customer"]), at.attempt_id, at.opened_at)
+    except (ProcessorUnavailable, ProcessorRefused) as error:
+        return _wait(driver, at, "reserved", RESERVED_CHECKS, str(error))
+    if intent is None:
+        return cancel(driver.connection, at.charge_id, "never sent within 23 hours", driver.now, is_unsent=True)
+    state = _adopt(driver, at, intent, "unknown")
+    return state if state != "unknown" else _read(driver, replace(at, state=state, payment_intent=intent.intent_id))
+
+
+def _adopt(driver: Driver, at: Position, intent: Intent, state: str) -> str:
+    asked = (at.request["amount"], str(at.request["currency"]).upper())
+    if (intent.amount, intent.currency) != asked:
+        return hand_over(driver.connection, at.charge_id, f"the intent {intent} is not what was asked for", driver.now)
+    driver.connection.execute(
+        "update refill.charge set state = %s, payment_intent = %s, checks = 0"
+        " where charge_id = %s and state = 'reserved'",
+        (state, intent.intent_id, at.charge_id),
+    )
     log.info("charge.created", charge_id=at.charge_id, attempt_id=at.attempt_id, payment_intent=intent.intent_id)
-    return "created"
+    return state
 
 
 def _confirm(driver: Driver, at: Position) -> str:
-    with driver.connection.transaction():
-        driver.connection.execute(
-            """
-            update refill.charge set state = 'confirming', first_sent_at = coalesce(first_sent_at, %(now)s),
-                                     next_check_at = %(check)s
-            where charge_id = %(charge_id)s and state in ('created', 'confirming', 'unknown')
-            """,
-            {"now": driver.now, "check": driver.now + RESERVED_CHECK, "charge_id": at.charge_id},
-        )
-        driver.connection.execute(
-            "update refill.attempt set state = 'sent', sent_at = coalesce(sent_at, %s)"
-            " where attempt_id = %s and state in ('reserved', 'sent')",
-            (driver.now, at.attempt_id),
-        )
+    withdrawn = _mark_confirming(driver, at)
+    if withdrawn is not None:
+        return _take_back(driver, at, withdrawn)
     log.info("attempt.started", charge_id=at.charge_id, attempt_id=at.attempt_id, payment_intent=at.payment_intent)
     try:
         intent = driver.gateway.confirm(at.payment_intent or "", _key(at, "confirm"))
     except ProcessorUnavailable as error:
         return _wait(driver, at, "unknown", UNKNOWN_CHECKS, str(error))
     except ProcessorRefused as error:
-        return _after_refusal(driver, at, str(error))
+        return _after_refusal(driver, at, error)
     return _follow(driver, at, intent)
 
 
-def _after_refusal(driver: Driver, at: Position, refusal: str) -> str:
+def _mark_confirming(driver: Driver, at: Position) -> str | None:
+    """Commits that the confirmation is about to leave; returns why it must not, where that is so."""
+    now = driver.now
+    with driver.connection.transaction():
+        too_old = now - at.opened_at > KEYS_GOOD_FOR
+        withdrawn = "not sent within 23 hours" if too_old else _withdrawal(driver.connection, at.charge_id)
+        if withdrawn is not None:
+            return withdrawn
+        driver.connection.execute(
+            """
+            update refill.charge set state = 'confirming', first_sent_at = coalesce(first_sent_at, %(now)s),
+                                     next_check_at = %(check)s
+            where charge_id = %(charge_id)s and state in ('created', 'confirming', 'unknown')
+            """,
+            {"now": now, "check": now + CONFIRMING_CHECK, "charge_id": at.charge_id},
+        )
+        driver.connection.execute(
+            "update refill.attempt set state = 'sent', sent_at = coalesce(sent_at, %s)"
+            " where attempt_id = %s and state in ('reserved', 'sent')",
+            (now, at.attempt_id),
+        )
+    return None
+
+
+def _take_back(driver: Driver, at: Position, why: str) -> str:
+    """Cancels an intent that shows that it was never tried: the proof that the card did not see it."""
+    try:
+        driver.gateway.cancel(at.payment_intent or "", _key(at, "cancel"))
+    except (ProcessorUnavailable, ProcessorRefused) as error:
+        return _wait(driver, at, "unknown", UNKNOWN_CHECKS, f"to be cancelled ({why}): {error}")
+    return cancel(driver.connection, at.charge_id, f"not sent: {why}", driver.now, is_unsent=True)
+
+
+def _after_refusal(driver: Driver, at: Position, refusal: ProcessorRefused) -> str:
     """A confirmation that the processor will not take: the intent says whether an earlier one had been taken."""
     try:
         intent = driver.gateway.read(at.payment_intent or "")
-        if intent.status != "requires_confirmation":
-            return _follow(driver, at, intent)
-        driver.gateway.cancel(intent.intent_id, _key(at, "cancel"))
     except (ProcessorUnavailable, ProcessorRefused) as error:
         return _wait(driver, at, "unknown", UNKNOWN_CHECKS, f"refused ({refusal}), and then: {error}")
-    return _stop_on_refusal(driver, at, f"the processor refused to confirm the intent: {refusal}")
+    if intent.status == "requires_confirmation":
+        return _refused(driver, at, "unknown", UNKNOWN_CHECKS, refusal)
+    return _follow(driver, at, intent)
 
 
 def _read(driver: Driver, at: Position) -> str:
@@ -163,56 +218,86 @@ def _read(driver: Driver, at: Position) -> str:
     except ProcessorUnavailable as error:
         return _wait(driver, at, "unknown", UNKNOWN_CHECKS, str(error))
     except ProcessorRefused as error:
-        return hand_over(
-            driver.connection, at.charge_id, f"the processor does not show the intent: {error}", driver.now
-        )
+        return _refused(driver, at, "unknown", UNKNOWN_CHECKS, error)
     log.info(
         "charge.resolved",
         charge_id=at.charge_id,
         payment_intent=at.payment_intent,
-        status=intent.status,
         state=at.state,
+        status=intent.status,
     )
-    sent_for = driver.now - (at.first_sent_at or at.opened_at)
-    if intent.status in ("requires_confirmation", "processing") and sent_for >= GIVE_UP_AFTER:
+    if _is_final(intent):
+        return _follow(driver, at, intent)
+    if driver.now - (at.first_sent_at or at.opened_at) >= GIVE_UP_AFTER:
         return _give_up(driver, at, intent)
-    if intent.status == "requires_confirmation":
-        if sent_for >= KEYS_GOOD_FOR:
-            return _wait(driver, at, "unknown", UNKNOWN_CHECKS, "not tried, and too late to try again")
-        return _confirm(driver, at)
-    return _follow(driver, at, intent)
+    return _confirm(driver, at) if intent.status == "requires_confirmation" else _follow(driver, at, intent)
+
+
+def _review(driver: Driver, at: Position) -> str:
+    """A person may have cleared it up at the processor: what is final there is followed, all else is left to them."""
+    try:
+        intent = driver.gateway.read(at.payment_intent or "")
+        if _is_final(intent):
+            return _follow(driver, at, intent)
+    except (ProcessorUnavailable, ProcessorRefused) as error:
+        log.warning("charge.unreadable", charge_id=at.charge_id, payment_intent=at.payment_intent, error=str(error))
+    driver.connection.execute(
+        "update refill.charge set next_check_at = %s where charge_id = %s and state = 'needs_review'",
+        (driver.now + REVIEW_EVERY, at.charge_id),
+    )
+    return at.state
+
+
+def _is_final(intent: Intent) -> bool:
+    declined = intent.status == "requires_payment_method" and intent.decline is not None
+    return intent.status in ("succeeded", "canceled") or declined
 
 
 def _follow(driver: Driver, at: Position, intent: Intent) -> str:
     """Acts on what the processor shows after a confirmation."""
+    said = intent.decline or at.said
+    if intent.intent_id != at.payment_intent:
+        return hand_over(driver.connection, at.charge_id, f"the processor shows {intent.intent_id}", driver.now)
     if intent.status == "succeeded":
         return settle(driver.connection, at.charge_id, intent, driver.now)
     if intent.status == "processing":
         return _wait(driver, at, "processing", PROCESSING_CHECKS, "the processor is still processing")
+    if intent.status == "canceled" and said is not None:
+        return decline(driver.connection, at.charge_id, said, driver.limits, driver.now)
     if intent.status == "canceled":
         return cancel(driver.connection, at.charge_id, "cancelled at the processor", driver.now, is_unsent=False)
     if intent.status == "requires_action":
-        return _needs_action(driver, at, intent)
-    if intent.status == "requires_payment_method" and intent.decline is not None:
-        return decline(driver.connection, at.charge_id, intent.decline, driver.limits, driver.now)
+        return _end_declined(driver, at, Decline(code="authentication_required", status=intent.status))
+    if intent.status == "requires_payment_method" and said is not None:
+        return _end_declined(driver, at, said)
     return _wait(driver, at, "unknown", UNKNOWN_CHECKS, f"the intent shows {intent.status}")
 
 
-def _needs_action(driver: Driver, at: Position, intent: Intent) -> str:
-    """The holder is to authenticate and is not here: the intent is cancelled first, so that it cannot succeed later."""
-    try:
-        driver.gateway.cancel(intent.intent_id, _key(at, "cancel"))
-    except (ProcessorUnavailable, ProcessorRefused) as error:
-        return _wait(driver, at, "unknown", UNKNOWN_CHECKS, f"waits for the holder and could not be cancelled: {error}")
-    said = Decline(code="authentication_required", status=intent.status)
-    return decline(driver.connection, at.charge_id, said, driver.limits, driver.now)
-
-
-def _give_up(driver: Driver, at: Position, intent: Intent) -> str:
-    """After 24 hours: a successful cancel proves that no charge follows; anything else is for a person."""
+def _end_declined(driver: Driver, at: Position, said: Decline) -> str:
+    """Notes what the card said, cancels the intent so that nobody can make it succeed later, and ends the charge."""
+    driver.connection.execute(
+        "update refill.attempt set decline = %s where attempt_id = %s", (Jsonb(asdict(said)), at.attempt_id)
+    )
     try:
         driver.gateway.cancel(at.payment_intent or "", _key(at, "cancel"))
     except (ProcessorUnavailable, ProcessorRefused) as error:
+        return _not_cancelled(driver, at, f"declined, and the intent could not be cancelled: {error}")
+    return decline(driver.connection, at.charge_id, said, driver.limits, driver.now)
+
+
+def _not_cancelled(driver: Driver, at: Position, why: str) -> str:
+    if driver.now - (at.first_sent_at or at.opened_at) >= GIVE_UP_AFTER:
+        return hand_over(driver.connection, at.charge_id, why, driver.now)
+    return _wait(driver, at, "unknown", UNKNOWN_CHECKS, why)
+
+
+def _give_up(driver: Driver, at: Position, intent: Intent) -> str:
+    """After 24 hours: a successful cancel proves that no charge follows; an intent that refuses it is for a person."""
+    try:
+        driver.gateway.cancel(at.payment_intent or "", _key(at, "cancel"))
+    except ProcessorUnavailable as error:
+        return _wait(driver, at, "unknown", RESERVED_CHECKS, f"to be cancelled after 24 hours: {error}")
+    except ProcessorRefused as error:
         return hand_over(
             driver.connection, at.charge_id, f"unresolved for 24 hours, not cancellable: {error}", driver.now
         )
@@ -221,21 +306,11 @@ def _give_up(driver: Driver, at: Position, intent: Intent) -> str:
     return cancel(driver.connection, at.charge_id, detail, driver.now, is_unsent=is_unsent)
 
 
-def _stop_on_refusal(driver: Driver, at: Position, detail: str) -> str:
-    """A request that the processor will never take is not repeated: the card waits for an operator."""
-    with driver.connection.transaction():
-        state = cancel(driver.connection, at.charge_id, detail, driver.now, is_unsent=True)
-        driver.connection.execute(
-            """
-            insert into refill.card_state as s (fingerprint, stop, stop_reason, stopped_at)
-            select fingerprint, 'operator', %(detail)s, %(now)s from refill.charge where charge_id = %(charge_id)s
-            on conflict (fingerprint) do update set stop = coalesce(s.stop, excluded.stop),
-                stop_reason = coalesce(s.stop_reason, excluded.stop_reason),
-                stopped_at = coalesce(s.stopped_at, excluded.stopped_at), updated_at = %(now)s
-            """,
-            {"detail": detail, "now": driver.now, "charge_id": at.charge_id},
-        )
-    return state
+def _refused(driver: Driver, at: Position, state: str, checks: tuple[timedelta, ...], refusal: ProcessorRefused) -> str:
+    """A request that the processor will not take as it stands: said loudly, and tried again in case the set-up was at
+    fault; what is withdrawn or grows too old meanwhile is taken back."""
+    log.error("charge.refused", charge_id=at.charge_id, payment_intent=at.payment_intent, error=str(refusal))
+    return _wait(driver, at, state, checks, str(refusal))
 
 
 def _wait(driver: Driver, at: Position, state: str, checks: tuple[timedelta, ...], why: str) -> str:
@@ -246,12 +321,32 @@ def _wait(driver: Driver, at: Position, state: str, checks: tuple[timedelta, ...
         """
         update refill.charge
         set state = %s, detail = %s, next_check_at = %s, checks = %s
-        where charge_id = %s and state in ('reserved', 'created', 'confirming', 'processing', 'unknown')
+        where charge_id = %s and state in ('reserved', 'created', 'confirming', 'processing', 'unknown', 'needs_review')
         """,
         (state, why, check_at, done + 1, at.charge_id),
     )
     log.warning("charge.waiting", charge_id=at.charge_id, state=state, reason=why, next_at=check_at.isoformat())
     return state
+
+
+def _withdrawal(connection: Connection, charge_id: int) -> str | None:
+    """Why a charge that was reserved a while ago must not be sent any more, or None."""
+    row = connection.execute(
+        """
+        select case
+            when s.stop is not null then 'the card is stopped: ' || s.stop_reason
+            when not exists (
+                select from refill.card k where k.payment_method = c.payment_method and k.removed_at is null)
+                then 'the card was replaced'
+            when c.reason = 'recharge' and exists (
+                select from refill.charge_line l left join refill.policy y using (account_id)
+                where l.charge_id = c.charge_id and not coalesce(y.enabled, false))
+                then 'recharge was switched off' end
+        from refill.charge c left join refill.card_state s using (fingerprint) where c.charge_id = %s
+        """,
+        (charge_id,),
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def _key(at: Position, what: str) -> str:
@@ -260,16 +355,18 @@ def _key(at: Position, what: str) -> str:
 
 
 def _position(connection: Connection, charge_id: int) -> Position:
-    row = fetch_one(
+    state, payment_intent, attempt_id, request, said, *rest = fetch_one(
         connection,
         """
-        select c.state::text, c.payment_intent, t.attempt_id::text, t.request, c.opened_at, c.first_sent_at, c.checks
+        select c.state::text, c.payment_intent, t.attempt_id::text, t.request, t.decline, c.opened_at, c.first_sent_at,
+               c.checks
         from refill.charge c join refill.attempt t using (charge_id)
         where c.charge_id = %s order by t.reserved_at desc limit 1
         """,
         (charge_id,),
     )
-    return Position(charge_id, *row)
+    answer = None if said is None else Decline(**said)
+    return Position(charge_id, state, payment_intent, attempt_id, request, answer, *rest)
 
 
 @contextmanager
@@ -290,5 +387,6 @@ _STEPS: Final[dict[str, Callable[[Driver, Position], str]]] = {
     "confirming": _read,
     "processing": _read,
     "unknown": _read,
+    "needs_review": _review,
 }
-_RESTING: Final = frozenset({"processing", "unknown"})
+_RESTING: Final = frozenset({"processing", "unknown", "needs_review"})

@@ -92,10 +92,14 @@ class Decline:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a decline asks for. ``delays`` are by the number of the consecutive decline, from the first."""
+    """What a decline asks for. ``delays`` are by the number of the consecutive decline, from the first.
+
+    ``reason`` names the decisive signals for whoever works on it, ``words`` says the same to the card's holder.
+    """
 
     action: Action
     reason: str
+    words: str
     delays: tuple[timedelta, ...] = ()
     afterwards: Afterwards = Afterwards.PAUSE
     reconcile: bool = False
@@ -283,6 +287,7 @@ RULES: Final[tuple[Rule, ...]] = (
 """The decline table, in its order on the page; no signal stands in two rows."""
 
 _UNKNOWN: Final = Rule(Action.RETRY, {}, _hours(24))
+_UNKNOWN_WORDS: Final = "the issuer declined for a reason that is not known here"
 _SAYS_LITTLE: Final = (Source.ADVICE, "try_again_later")
 
 
@@ -304,11 +309,12 @@ def classify(decline: Decline) -> Meaning:
     telling = [signal for signal in known if (signal.source, signal.code) != _SAYS_LITTLE] or known
     reconcile = any(signal.rule.action is Action.RECONCILE for signal in telling)
     if not telling:
-        return Meaning(Action.RETRY, _unknown_reason(decline), _UNKNOWN.delays, _UNKNOWN.afterwards)
+        return Meaning(Action.RETRY, _unknown_reason(decline), _UNKNOWN_WORDS, _UNKNOWN.delays, _UNKNOWN.afterwards)
     action = max(signal.rule.action for signal in telling)
     decisive = [signal for signal in telling if signal.rule.action is action]
     delays, afterwards = _longest(decisive)
-    return Meaning(action, "; ".join(map(str, decisive)), delays, afterwards, reconcile)
+    words = "; ".join(dict.fromkeys(signal.words for signal in decisive))
+    return Meaning(action, "; ".join(map(str, decisive)), words, delays, afterwards, reconcile)
 
 
 def next_step(meaning: Meaning, consecutive: int, now: datetime) -> Step:

@@ -174,7 +174,8 @@ _CARD_FACTS = """
 select s.stop, s.stop_reason, nullif(s.not_before, '-infinity'),
        min(t.reserved_at) filter (where t.state in ('reserved', 'sent')),
        coalesce(max(t.finished_at) filter (where t.state = 'succeeded'), last.succeeded_at),
-       coalesce(max(t.finished_at) filter (where t.state in ('declined', 'needs_customer')), last.failed_at),
+       coalesce(max(t.finished_at) filter (where t.state in ('declined', 'needs_customer', 'cancelled')),
+                last.failed_at),
        coalesce(array_agg(t.reserved_at order by t.reserved_at) filter (
            where t.reserved_at > %(now)s - interval '24 hours'), '{}'),
        coalesce(array_agg(t.finished_at order by t.finished_at) filter (

@@ -23,9 +23,16 @@ class InvoiceLine:
     gross: int
 
 
-def issue(
-    connection: Connection, charge_id: int, program: Program, organisation: str, lines: list[InvoiceLine], now: datetime
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """Who bought, by which charge, under which tax: its name and rate when the amounts were computed, or None."""
+
+    charge_id: int
+    organisation: str
+    tax: dict[str, str] | None
+
+
+def issue(connection: Connection, buyer: Buyer, program: Program, lines: list[InvoiceLine], now: datetime) -> str:
     """Writes the invoice of a charge in the transaction that settles it, and returns its number.
 
     The counter's row stays locked until that transaction ends: a number is given only with the invoice that bears it,
@@ -40,7 +47,7 @@ def issue(
         on conflict (program_id, year) do update set last = invoice_counter.last + 1
         returning program_id, (select organisation_id from refill.charge where charge_id = %(charge_id)s), last
         """,
-        {"year": year, "charge_id": charge_id},
+        {"year": year, "charge_id": buyer.charge_id},
     )
     invoice_number = f"{program.name.upper()}-{year}-{number:06d}"
     connection.execute(
@@ -54,25 +61,25 @@ def issue(
             program_id,
             year,
             number,
-            charge_id,
+            buyer.charge_id,
             organisation_id,
             now,
             program.currency,
             sum(line.net for line in lines),
             sum(line.tax for line in lines),
             sum(line.gross for line in lines),
-            Jsonb(_document(program, organisation, lines)),
+            Jsonb(_document(program, buyer, lines)),
         ),
     )
     return invoice_number
 
 
-def _document(program: Program, organisation: str, lines: list[InvoiceLine]) -> dict[str, object]:
+def _document(program: Program, buyer: Buyer, lines: list[InvoiceLine]) -> dict[str, object]:
     """What the invoice says, as it was on its day: later changes of the program do not reach it."""
     return {
         "seller": program.seller.model_dump(mode="json"),
-        "buyer": organisation,
-        "tax": None if program.tax is None else {"name": program.tax.name, "rate": program.tax.rate},
+        "buyer": buyer.organisation,
+        "tax": buyer.tax,
         "lines": [
             {
                 "account": line.account,

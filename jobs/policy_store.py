@@ -70,8 +70,9 @@ def set_policy(
     where the settings contradict each other.
     """
     with connection.transaction():
+        # The program before the account, as `refill program load` locks them.
+        program = program_store.find(connection, find_open(connection, account).program, lock=True).program
         holder = find_open(connection, account, lock=True)
-        program = program_store.find(connection, holder.program, lock=True).program
         check_settings(program, wanted)
         check_unlocked(program, holder.tier, wanted)
         before = _view(connection, holder, program, _own(connection, holder, program))

@@ -56,7 +56,7 @@ def find(connection: Connection, name: str, *, lock: bool = False) -> StoredProg
     Raises `UnknownProgram`.
     """
     if lock:
-        connection.execute("select from refill.program where name = %s for key share", (name,))
+        connection.execute("select from refill.program where name = %s for share", (name,))
     row = connection.execute(
         "select program_id, terms::text, loaded_at from refill.program where name = %s", (name,)
     ).fetchone()
@@ -81,9 +81,9 @@ def _insert(connection: Connection, program: Program, now: datetime) -> bool:
 
 
 def _update(connection: Connection, program: Program, now: datetime) -> Loaded:
-    # The strongest lock: whoever opens an account or sets a policy holds the weakest one on the terms that it read.
+    # As strong as the update itself: a reference to the program, which every charge takes, does not wait for it.
     program_id, terms = fetch_one(
-        connection, "select program_id, terms from refill.program where name = %s for update", (program.name,)
+        connection, "select program_id, terms from refill.program where name = %s for no key update", (program.name,)
     )
     if terms == json.loads(program.to_json()):
         return "unchanged"

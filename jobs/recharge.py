@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import uuid4
 
 import structlog
 from psycopg.types.json import Jsonb
@@ -77,7 +78,8 @@ def evaluate(connection: Connection, account_id: int, limits: Limits, now: datet
 def due_accounts(connection: Connection, limit: int = 1000, now: datetime | None = None) -> list[int]:
     """Accounts below their trigger whose next look is due, the longest waiting first."""
     rows = connection.execute(
-        "select account_id from refill.watch where due_at <= coalesce(%s, clock_timestamp()) order by due_at limit %s",
+        "select account_id from refill.watch where due_at <= coalesce(%s, clock_timestamp())"
+        " order by due_at, since limit %s",
         (now, limit),
     )
     return [account_id for (account_id,) in rows]
@@ -151,12 +153,13 @@ def _fits(line: Line, share: Price) -> bool:
 
 
 def _insert_charge(connection: Connection, subject: Subject, whole: Price, now: datetime) -> int:
+    tax = subject.facts.program.tax
     row = fetch_one(
         connection,
         """
         insert into refill.charge (program_id, organisation_id, reason, fingerprint, payment_method, customer, currency,
-                                   net_minor, tax_minor, amount_minor, opened_at, next_check_at)
-        select program_id, organisation_id, 'recharge', %s, %s, %s, %s, %s, %s, %s, %s, %s
+                                   net_minor, tax_minor, amount_minor, tax, opened_at, next_check_at)
+        select program_id, organisation_id, 'recharge', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
         from refill.account where account_id = %s
         returning charge_id
         """,
@@ -168,6 +171,7 @@ def _insert_charge(connection: Connection, subject: Subject, whole: Price, now: 
             whole.net.minor,
             whole.tax.minor,
             whole.gross.minor,
+            None if tax is None else Jsonb({"name": tax.name, "rate": tax.rate}),
             now,
             now + FIRST_CHECK,
             subject.account_id,
@@ -178,24 +182,26 @@ def _insert_charge(connection: Connection, subject: Subject, whole: Price, now: 
 
 def _insert_attempt(connection: Connection, charge_id: int, subject: Subject, whole: Price, now: datetime) -> str:
     """The attempt with its request as it will be sent, the same bytes each time: ids and money, no names."""
+    attempt_id = str(uuid4())
     request = {
         "amount": whole.gross.minor,
         "currency": whole.gross.currency.lower(),
         "customer": subject.customer,
         "payment_method": subject.payment_method,
         "allowed_payment_method_types": ["card"],
-        "metadata": {"refill_charge": str(charge_id), "refill_installation": subject.installation},
+        "metadata": {
+            "refill_attempt": attempt_id,
+            "refill_charge": str(charge_id),
+            "refill_installation": subject.installation,
+        },
     }
     card = subject.facts.card
-    row = fetch_one(
-        connection,
-        """
-        insert into refill.attempt (charge_id, fingerprint, is_reattempt, request, reserved_at)
-        values (%s, %s, %s, %s, %s) returning attempt_id::text
-        """,
-        (charge_id, subject.fingerprint, card is not None and card.was_declined, Jsonb(request), now),
+    connection.execute(
+        "insert into refill.attempt (attempt_id, charge_id, fingerprint, is_reattempt, request, reserved_at)"
+        " values (%s, %s, %s, %s, %s, %s)",
+        (attempt_id, charge_id, subject.fingerprint, card is not None and card.was_declined, Jsonb(request), now),
     )
-    return str(row[0])
+    return attempt_id
 
 
 def _tell_opened(
@@ -332,7 +338,8 @@ def _tell(connection: Connection, subject: Subject, decision: Decision, before: 
     if decision.verdict == "paused" and before != "paused":
         told = {"reason": decision.reason, "brand": subject.brand, "last4": subject.last4}
         connection.execute(
-            "select refill.enqueue_message(%s, 'paused', %s, %s)", (subject.account_id, now, Jsonb(told))
+            "select refill.enqueue_message(%s, 'paused', %s, %s, %s)",
+            (subject.account_id, now, Jsonb(told), subject.fingerprint),
         )
     log.info(
         "recharge.decided",

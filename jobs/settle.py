@@ -1,27 +1,29 @@
 """How a charge ends: settled, declined, cancelled, or handed to a person. Each ending is one transaction.
 
 The same `settle` serves an answer of the processor, one that was read later, and one that was located: it locks the
-charge, does nothing where it has ended already, and compares amount, currency and status before any credit is granted.
+charge, does nothing where it has ended already, and compares amount, currency and status before any credit is
+granted.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 from psycopg.types.json import Jsonb
 
-from jobs.declines import Decline, Meaning, Step, classify, next_step
+from jobs.declines import Action, Decline, Meaning, Step, classify, next_step
 from jobs.gateway.stripe import Intent
-from jobs.invoice import InvoiceLine, issue
+from jobs.invoice import Buyer, InvoiceLine, issue
 from jobs.ledger.database import Connection, fetch_one
 from jobs.program import Program, from_json, lot_expiry
 from jobs.throttle import Limits
 
 log = structlog.get_logger()
 
+REVIEW_EVERY: Final = timedelta(hours=1)  # what a person clears up at the processor is then seen here
 ENDED: Final = frozenset({"needs_customer", "succeeded", "declined", "cancelled"})
 
 
@@ -38,6 +40,7 @@ class Charge:
     payment_intent: str | None
     currency: str
     amount: int
+    tax: dict[str, str] | None
     brand: str
     last4: str
 
@@ -64,8 +67,12 @@ def decline(connection: Connection, charge_id: int, said: Decline, limits: Limit
         meaning = classify(said)
         consecutive = _consecutive_declines(connection, charge.fingerprint) + 1
         step = next_step(meaning, consecutive, now)
-        if step.reconcile:
-            return _hand_over(connection, charge, f"to be reconciled: {meaning.reason}", now)
+        _lock_lines(connection, charge_id)
+        if meaning.action is Action.RECONCILE:
+            # The intent is cancelled and takes no money; which other payment the issuer means is for a person to
+            # find.
+            log.error("card.needs_operator", fingerprint=charge.fingerprint, charge_id=charge_id, reason=meaning.reason)
+            return _end_cancelled(connection, charge, meaning.reason, now, is_unsent=False)
         _stop_card(connection, charge, meaning, step, consecutive, limits, now)
         return _end_declined(connection, charge, said, meaning, step, now)
 
@@ -79,20 +86,13 @@ def cancel(connection: Connection, charge_id: int, detail: str, now: datetime, *
         charge = lock_charge(connection, charge_id)
         if charge.state in ENDED:
             return charge.state
-        connection.execute(
-            "update refill.attempt set state = %s, finished_at = %s"
-            " where charge_id = %s and state in ('reserved', 'sent')",
-            ("released" if is_unsent else "cancelled", now, charge_id),
-        )
-        _end(connection, charge_id, "cancelled", now, detail=detail)
-        for account_id, _ in _lines(connection, charge_id):
-            _look_again(connection, account_id, now)
-        log.warning("charge.cancelled", charge_id=charge_id, fingerprint=charge.fingerprint, reason=detail)
-        return "cancelled"
+        _lock_lines(connection, charge_id)
+        return _end_cancelled(connection, charge, detail, now, is_unsent=is_unsent)
 
 
 def hand_over(connection: Connection, charge_id: int, detail: str, now: datetime) -> str:
-    """Leaves an open charge to a person, with the reason: nothing is charged on its accounts until it is cleared up."""
+    """Leaves an open charge to a person, with the reason: nothing is charged on its accounts until it is cleared
+    up."""
     with connection.transaction():
         charge = lock_charge(connection, charge_id)
         return charge.state if charge.state in ENDED else _hand_over(connection, charge, detail, now)
@@ -104,7 +104,7 @@ def lock_charge(connection: Connection, charge_id: int) -> Charge:
         connection,
         """
         select c.state::text, c.reason, o.name, p.terms::text, c.fingerprint, c.payment_intent, c.currency,
-               c.amount_minor, coalesce(k.brand, ''), coalesce(k.last4, '')
+               c.amount_minor, c.tax, coalesce(k.brand, ''), coalesce(k.last4, '')
         from refill.charge c
         join refill.program p on p.program_id = c.program_id
         join refill.organisation o on o.organisation_id = c.organisation_id
@@ -119,6 +119,18 @@ def lock_charge(connection: Connection, charge_id: int) -> Charge:
     return Charge(charge_id, state, reason, organisation, from_json(terms), *rest)
 
 
+def _end_cancelled(connection: Connection, charge: Charge, detail: str, now: datetime, *, is_unsent: bool) -> str:
+    connection.execute(
+        "update refill.attempt set state = %s, finished_at = %s where charge_id = %s and state in ('reserved', 'sent')",
+        ("released" if is_unsent else "cancelled", now, charge.charge_id),
+    )
+    _end(connection, charge.charge_id, "cancelled", now, detail=detail)
+    for account_id, _ in _lines(connection, charge.charge_id):
+        _look_again(connection, account_id, now)
+    log.warning("charge.cancelled", charge_id=charge.charge_id, fingerprint=charge.fingerprint, reason=detail)
+    return "cancelled"
+
+
 def _mismatch(charge: Charge, intent: Intent) -> str | None:
     asked = (charge.payment_intent, charge.amount, charge.currency, "succeeded")
     answered = (intent.intent_id, intent.amount, intent.currency, intent.status)
@@ -128,7 +140,8 @@ def _mismatch(charge: Charge, intent: Intent) -> str | None:
 def _grant(connection: Connection, charge: Charge, now: datetime) -> str:
     lines = _lines(connection, charge.charge_id)
     connection.execute(
-        "update refill.attempt set state = 'succeeded', finished_at = %s where charge_id = %s and state = 'sent'",
+        "update refill.attempt set state = 'succeeded', finished_at = %s"
+        " where charge_id = %s and state in ('reserved', 'sent')",
         (now, charge.charge_id),
     )
     _end(connection, charge.charge_id, "succeeded", now)
@@ -146,9 +159,8 @@ def _grant(connection: Connection, charge: Charge, now: datetime) -> str:
             now,
         ),
     ).fetchall()
-    invoice_number = issue(
-        connection, charge.charge_id, charge.program, charge.organisation, [line for _, line in lines], now
-    )
+    buyer = Buyer(charge.charge_id, charge.organisation, charge.tax)
+    invoice_number = issue(connection, buyer, charge.program, [line for _, line in lines], now)
     lots = {account_id: lot_id for account_id, lot_id, _ in granted}
     for account_id, line in lines:
         _tell_success(connection, charge, account_id, line, lots[account_id], invoice_number, now)
@@ -182,8 +194,8 @@ def _tell_success(
     connection.execute("select refill.record_event(%s, %s, %s, %s)", (event, account_id, now, Jsonb(data)))
     (message_id,) = fetch_one(
         connection,
-        "select refill.enqueue_message(%s, 'recharge_succeeded', %s, %s)",
-        (account_id, now, Jsonb(data)),
+        "select refill.enqueue_message(%s, 'recharge_succeeded', %s, %s, %s)",
+        (account_id, now, Jsonb(data), charge.fingerprint),
     )
     _look_again(connection, account_id, now)
     log.info(
@@ -206,7 +218,7 @@ def _end_declined(
     state = "needs_customer" if meaning.action.name == "NEEDS_CUSTOMER" else "declined"
     connection.execute(
         "update refill.attempt set state = %s, finished_at = %s, decline = %s, next_attempt_at = %s"
-        " where charge_id = %s and state = 'sent'",
+        " where charge_id = %s and state in ('reserved', 'sent')",
         (state, now, Jsonb(asdict(said)), step.not_before, charge.charge_id),
     )
     _end(
@@ -216,7 +228,7 @@ def _end_declined(
         "charge_id": charge.charge_id,
         "amount_minor": charge.amount,
         "currency": charge.currency,
-        "reason": meaning.reason,
+        "reason": meaning.words,
         "decline": said.decline_code or said.code,
         "next_attempt_at": None if step.not_before is None else step.not_before.isoformat(),
         "brand": charge.brand,
@@ -228,7 +240,10 @@ def _end_declined(
         )
         # A pause tells the holder in words of its own, once for each account, when that account is next evaluated.
         if step.tell_holder and not step.pause:
-            connection.execute("select refill.enqueue_message(%s, 'declined', %s, %s)", (account_id, now, Jsonb(data)))
+            connection.execute(
+                "select refill.enqueue_message(%s, 'declined', %s, %s, %s)",
+                (account_id, now, Jsonb(data), charge.fingerprint),
+            )
         _look_again(connection, account_id, now)
     log.warning(
         "charge.declined",
@@ -251,13 +266,14 @@ def _stop_card(
     limits: Limits,
     now: datetime,
 ) -> None:
-    """Writes what the decline means for the physical card. A stop never becomes a milder one by a later decline."""
+    """Writes what the decline means for the physical card. A stop becomes stricter by a later decline, never
+    milder."""
     stop, reason = None, None
     if step.block or step.pause:
         stop = "declined" if meaning.action.name == "RETRY" else meaning.action.name.lower()
-        reason = meaning.reason
+        reason = meaning.words
     elif consecutive >= limits.breaker_declines:
-        stop, reason = "breaker", f"{consecutive} declines in a row, the last: {meaning.reason}"
+        stop, reason = "breaker", f"{consecutive} declines in a row, the last: {meaning.words}"
     if stop is not None:
         log.warning("card.stopped", fingerprint=charge.fingerprint, stop=stop, reason=reason)
     if step.tell_operator:
@@ -271,8 +287,9 @@ def _stop_card(
         on conflict (fingerprint) do update set
             consecutive_declines = excluded.consecutive_declines,
             not_before = greatest(s.not_before, excluded.not_before),
-            stop = coalesce(s.stop, excluded.stop),
-            stop_reason = coalesce(s.stop_reason, excluded.stop_reason),
+            stop = case when excluded.stop = 'never' then excluded.stop else coalesce(s.stop, excluded.stop) end,
+            stop_reason = case when excluded.stop = 'never' then excluded.stop_reason
+                               else coalesce(s.stop_reason, excluded.stop_reason) end,
             stopped_at = coalesce(s.stopped_at, excluded.stopped_at),
             updated_at = excluded.updated_at
         """,
@@ -298,8 +315,8 @@ def _clear_card(connection: Connection, fingerprint: str, now: datetime) -> None
 
 def _hand_over(connection: Connection, charge: Charge, detail: str, now: datetime) -> str:
     connection.execute(
-        "update refill.charge set state = 'needs_review', detail = %s, next_check_at = 'infinity' where charge_id = %s",
-        (detail, charge.charge_id),
+        "update refill.charge set state = 'needs_review', detail = %s, next_check_at = %s where charge_id = %s",
+        (detail, now + REVIEW_EVERY, charge.charge_id),
     )
     log.error(
         "charge.needs_review",
@@ -337,11 +354,20 @@ def _lines(connection: Connection, charge_id: int) -> list[tuple[int, InvoiceLin
     rows = connection.execute(
         """
         select l.account_id, a.name, l.credits, l.net_minor, l.tax_minor, l.amount_minor
-        from refill.charge_line l join refill.account a using (account_id) where l.charge_id = %s order by l.account_id
+        from refill.charge_line l join refill.account a using (account_id) where l.charge_id = %s order by
+        l.account_id
         """,
         (charge_id,),
     ).fetchall()
     return [(account_id, InvoiceLine(*rest)) for account_id, *rest in rows]
+
+
+def _lock_lines(connection: Connection, charge_id: int) -> None:
+    """Locks the accounts of a charge, as a grant does, so that an evaluation of them comes before or after."""
+    connection.execute(
+        "select refill.lock_accounts(array(select account_id from refill.charge_line where charge_id = %s))",
+        (charge_id,),
+    )
 
 
 def _consecutive_declines(connection: Connection, fingerprint: str) -> int:

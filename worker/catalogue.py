@@ -40,11 +40,7 @@ _EVENTS: dict[str, LogEvent] = {
     "card.blocked": LogEvent(
         "info",
         "An operator blocked a card on every account.",
-        (
-            "fingerprint",
-            "actor",
-            "before",
-        ),
+        ("fingerprint", "actor", "before"),
     ),
     "card.needs_operator": LogEvent(
         "error",
@@ -59,20 +55,12 @@ _EVENTS: dict[str, LogEvent] = {
     "card.saved": LogEvent(
         "info",
         "A card was saved for an account.",
-        (
-            "account",
-            "fingerprint",
-            "actor",
-        ),
+        ("account", "fingerprint", "actor"),
     ),
     "card.unblocked": LogEvent(
         "info",
         "An operator unblocked a card; it can be charged again.",
-        (
-            "fingerprint",
-            "actor",
-            "before",
-        ),
+        ("fingerprint", "actor", "before"),
     ),
     "charge.cancelled": LogEvent(
         "warning",
@@ -88,6 +76,16 @@ _EVENTS: dict[str, LogEvent] = {
         "warning",
         "A card was declined: what its issuer said, what that means, and when it may be tried again.",
         ("charge_id", "fingerprint", "decline", "action", "reason", "next_at"),
+    ),
+    "charge.refused": LogEvent(
+        "error",
+        "The processor will not take a request as it stands: a wrong key, perhaps, or a customer deleted there.",
+        ("charge_id", "payment_intent", "error"),
+    ),
+    "charge.unreadable": LogEvent(
+        "warning",
+        "A charge that waits for a person could not be read at the processor; it is read again within the hour.",
+        ("charge_id", "payment_intent", "error"),
     ),
     "charge.needs_review": LogEvent(
         "error",
@@ -228,11 +226,7 @@ _EVENTS: dict[str, LogEvent] = {
     "message.sent": LogEvent(
         "info",
         "A message was delivered to the mail server or the mail directory.",
-        (
-            "message_id",
-            "account",
-            "kind",
-        ),
+        ("message_id", "account", "kind"),
     ),
     "migration.applied": LogEvent("info", "A migration of the database was applied.", ("migration",)),
     "organisation.created": LogEvent(

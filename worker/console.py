@@ -94,6 +94,7 @@ class Printer:
     def failure(self, error: BaseException) -> int:
         """Say what went wrong, without a traceback, and return the exit status of the process."""
         failure = failure_of(error)
+        sys.stdout.flush()  # what was answered before it failed comes first, also where both go to one pipe
         if self.as_json:
             told = {"error": failure.code, "message": failure.message}
             sys.stderr.write(

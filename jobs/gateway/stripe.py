@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, TypeVar
 from uuid import uuid4
 
@@ -28,6 +29,7 @@ from jobs.errors import RefillError, Refused
 
 TRIES: Final = 3
 TRIES_BOUND_S: Final = 45
+_CLOCKS_APART_S: Final = 300
 SANDBOX_TOKEN: Final = "tok_sandbox_"  # noqa: S105 - the prefix of the sandbox's test cards, no secret
 
 Answer = TypeVar("Answer")
@@ -49,6 +51,12 @@ class UnknownPaymentMethod(Refused):
     """The processor knows no such payment method, or it is no card."""
 
     code = "unknown_payment_method"
+
+
+class CardDeclined(Refused):
+    """The card was declined when it was to be saved."""
+
+    code = "card_declined"
 
 
 class TestCardUnavailable(Refused):
@@ -136,12 +144,27 @@ class StripeGateway:
             return _intent(
                 _tried(lambda: self._client.payment_intents.confirm(intent_id, {"off_session": True}, options))
             )
-        except stripe.CardError as declined:
+        except CardDeclined as declined:
             return _declined_intent(declined)
 
     def read(self, intent_id: str) -> Intent:
         """The intent as it stands. Raises ProcessorRefused where there is none, ProcessorUnavailable."""
         return _intent(_tried(lambda: self._client.payment_intents.retrieve(intent_id)))
+
+    def find(self, customer: str, attempt_id: str, since: datetime) -> Intent | None:
+        """The intent of an attempt, looked for by the attempt's id among those of its customer made since then.
+
+        Raises ProcessorRefused, ProcessorUnavailable.
+        """
+        params: stripe.params.PaymentIntentListParams = {
+            "customer": customer,
+            "created": {"gte": int(since.timestamp()) - _CLOCKS_APART_S},
+            "limit": 100,
+        }
+        made = _tried(lambda: list(self._client.payment_intents.list(params).auto_paging_iter()))
+        return next(
+            (_intent(intent) for intent in made if getattr(intent.metadata, "refill_attempt", None) == attempt_id), None
+        )
 
     def cancel(self, intent_id: str, key: str) -> Intent:
         """Cancels the intent: success proves that no charge follows. Raises ProcessorRefused, ProcessorUnavailable."""
@@ -160,7 +183,7 @@ def _fresh_key() -> stripe.RequestOptions:
 
 
 def _tried(call: Callable[[], Answer]) -> Answer:
-    """The answer of a call, tried up to three times. CardError passes through; every other SDK error is mapped."""
+    """The answer of a call, tried up to three times. Every error of the SDK is mapped."""
     retrying = Retrying(
         retry=retry_if_exception(_may_repeat),
         stop=stop_after_attempt(TRIES) | stop_after_delay(TRIES_BOUND_S),
@@ -169,8 +192,8 @@ def _tried(call: Callable[[], Answer]) -> Answer:
     )
     try:
         return retrying(call)
-    except stripe.CardError:
-        raise
+    except stripe.CardError as declined:
+        raise CardDeclined(declined.user_message or "The card was declined.", body=declined.http_body) from declined
     except (stripe.InvalidRequestError, stripe.IdempotencyError) as refusal:
         if refusal.http_status == 409:  # still being worked on by an earlier request of ours
             raise ProcessorUnavailable(f"The processor is still at it: {refusal.user_message}") from refusal
@@ -211,12 +234,12 @@ def _intent(intent: stripe.PaymentIntent) -> Intent:
     return Intent(intent.id, intent.status, intent.amount, intent.currency.upper(), decline)
 
 
-def _declined_intent(error: stripe.CardError) -> Intent:
+def _declined_intent(declined: CardDeclined) -> Intent:
     """The intent that a 402 carries. The SDK's `error.error` is no dict, so the body itself is read."""
-    said = orjson.loads(error.http_body or "{}").get("error", {})
+    said = orjson.loads(str(declined.details["body"] or "{}")).get("error", {})
     intent = said.get("payment_intent")
     if intent is None:
-        raise ProcessorUnavailable("The processor declined without naming the intent.") from error
+        raise ProcessorUnavailable("The processor declined without naming the intent.") from declined
     return Intent(
         intent["id"], intent["status"], intent["amount"], intent["currency"].upper(), _decline(said, intent["status"])
     )

@@ -58,7 +58,7 @@ def start_up(processes: Processes, tmp_path: Path) -> StartUp:
         stop_timeout_s: float = 20.0,
         user: int | None = None,
     ) -> Running:
-        file = tmp_path / "Procfile"
+        file = (tmp_path if user is None else data.parent) / "Procfile"
         file.write_text(procfile)
         command = [sys.executable, "-m", "tests.support.run_up", str(data), str(file), str(stop_timeout_s)]
         return processes.start(command, clean_environment(**(environment or {})), directory=ROOT, user=user)

@@ -20,10 +20,10 @@ from jobs.ledger.database import connect
 from tests.bench.ground import RUNS, SIZES, Figure, Ground, Size, figure, ground, open_stream, prove, report
 from tests.bench.naive import CLIENTS, naive_per_second
 from tests.support.processes import Processes, Running
+from tests.support.waiting import eventually
 from worker.stream import FIRST, GROUP, STREAM
 
 _CHUNK = 5_000
-_LOOK_S = 0.005
 _PATIENCE_S = 300.0
 
 
@@ -90,10 +90,10 @@ def _time_to_drain(client: redis.Redis, database_url: str, redis_url: str, intak
 
 
 def _until(fact: Callable[[], bool], started: Sequence[Running]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not fact():
-        assert time.monotonic() < deadline, "\n".join(line for running in started for line in running.lines[-3:])
-        time.sleep(_LOOK_S)
+    try:
+        eventually(fact, _PATIENCE_S)
+    except AssertionError as late:
+        raise AssertionError("\n".join(line for running in started for line in running.lines[-3:])) from late
 
 
 def _is_drained(client: redis.Redis) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from pathlib import Path
+from typing import LiteralString
 
 import pytest
 
@@ -14,6 +16,7 @@ from jobs.charge import advance, due_charges
 from jobs.gateway.stripe import StripeGateway
 from jobs.ledger.database import connect
 from tests.charging.world import LIMITS, World
+from tests.support.sandbox import Sandbox
 
 CREATE = r"POST /v1/payment_intents$"
 CONFIRM = r"POST /v1/payment_intents/[^/]+/confirm$"
@@ -159,7 +162,7 @@ def test_a_processor_that_is_killed_and_comes_back_has_forgotten_nothing(world: 
 def test_a_reservation_that_was_never_sent_is_given_back_after_23_hours(world: World) -> None:
     charge_id = reserved(world)
     assert world.advance(charge_id, world.now(hours=24)) == "cancelled"
-    assert world.sandbox.requests("payment_intents") == []
+    assert [r for r in world.sandbox.requests("payment_intents") if r["method"] == "POST"] == []
     assert world.one("select state from refill.attempt") == "released"
 
 
@@ -187,18 +190,103 @@ def test_a_success_with_another_amount_is_granted_by_nobody_but_a_person(world: 
     assert "1000" in world.one("select detail from refill.charge")
 
 
-def test_a_request_that_the_processor_never_takes_is_not_repeated(world: World) -> None:
-    anna = world.account()
-    world.connection.execute("update refill.card set customer = 'cus_gone'")
-    world.spend("anna", 600, "e1")
+def test_a_minute_at_the_wrong_processor_account_stops_no_card(world: World, tmp_path: Path) -> None:
+    charge_id = reserved(world)
+    elsewhere = Sandbox(tmp_path / "elsewhere.db", world.sandbox.key)
+    elsewhere.start()
+    stranger = StripeGateway(elsewhere.key, elsewhere.url, 5.0)
+    try:
+        assert advance(world.connection, stranger, charge_id, LIMITS) == "reserved"
+    finally:
+        elsewhere.stop()
+    assert "No such" in world.one("select detail from refill.charge")
+    assert world.one("select count(*) from refill.card_state where stop is not null") == 0
 
-    assert world.recharge(anna) == "cancelled"
-    assert world.evaluate(anna).decision.verdict == "paused"
-    assert world.one("select stop from refill.card_state") == "operator"
+    assert world.advance(charge_id) == "succeeded"
+    assert_charged_exactly_once(world, charge_id)
 
 
-def test_a_payment_that_wants_the_holder_is_cancelled_before_the_charge_ends(world: World) -> None:
-    charge_id = reserved(world, "authentication_required")
-    assert world.advance(charge_id) == "needs_customer"
-    intents = world.sandbox.client().v1.payment_intents.list().data
-    assert [intent.status for intent in intents] != ["requires_action"]
+@pytest.mark.parametrize("card", ["authentication_required", "insufficient_funds"])
+def test_a_payment_that_was_declined_can_never_succeed_later(world: World, card: str) -> None:
+    charge_id = reserved(world, card)
+    assert world.advance(charge_id) in ("needs_customer", "declined")
+    (intent,) = world.sandbox.client().v1.payment_intents.list().data
+    assert intent.status == "canceled"
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+def test_a_decline_is_not_forgotten_when_the_answer_to_the_cancel_is_lost(world: World, kind: str) -> None:
+    charge_id = reserved(world, "insufficient_funds")
+    world.sandbox.fault(kind, r"/cancel$", count=3)
+    state = world.advance(charge_id)
+    if state == "unknown":
+        state = world.advance(charge_id, world.now(minutes=2))
+    assert state == "declined"
+    assert world.messages("anna") == ["declined"]
+
+
+@pytest.mark.parametrize(
+    "withdraw",
+    [
+        """insert into refill.card_state (fingerprint, stop, stop_reason, stopped_at)
+           select fingerprint, 'operator', 'stolen', now() from refill.card""",
+        "update refill.policy set enabled = false",
+        "update refill.card set removed_at = now()",
+    ],
+    ids=["card blocked", "switched off", "card replaced"],
+)
+def test_what_was_withdrawn_before_it_was_sent_is_not_charged(world: World, withdraw: LiteralString) -> None:
+    charge_id = reserved(world)
+    world.sandbox.fault("drop_before", CREATE, count=3)
+    assert world.advance(charge_id) == "reserved"
+    world.connection.execute(withdraw)
+
+    assert world.advance(charge_id, world.now(minutes=1)) == "cancelled"
+    assert world.confirmations() == 0
+    assert world.one("select state from refill.attempt") == "released"
+
+
+def test_what_was_withdrawn_between_create_and_confirm_is_taken_back(world: World) -> None:
+    charge_id = reserved(world)
+    with pytest.raises(Killed):
+        advance(world.connection, KilledGateway(world, "confirm", "before"), charge_id, LIMITS)
+    world.connection.execute("update refill.policy set enabled = false")
+
+    assert world.advance(charge_id, world.now(minutes=1)) == "cancelled"
+    (intent,) = world.sandbox.client().v1.payment_intents.list().data
+    assert intent.status == "canceled"
+
+
+def test_a_ledger_restored_to_the_moment_after_a_reservation_finds_what_was_paid(world: World) -> None:
+    charge_id = reserved(world)
+    backup = world.one("select to_jsonb(c) from refill.charge c")
+    gateway = world.gateway
+    request, attempt_id = world.connection.execute("select request, attempt_id::text from refill.attempt").fetchall()[0]
+    intent = gateway.create(request, f"{attempt_id}:create")
+    gateway.confirm(intent.intent_id, f"{attempt_id}:confirm")
+    assert backup["state"] == "reserved"
+
+    assert world.advance(charge_id, world.now(hours=25)) == "succeeded"
+    assert_charged_exactly_once(world, charge_id)
+
+
+def test_what_a_person_clears_up_at_the_processor_ends_the_review(world: World) -> None:
+    charge_id = reserved(world)
+    world.connection.execute("update refill.charge set net_minor = 999, amount_minor = 999")
+    assert world.advance(charge_id) == "needs_review"
+    world.connection.execute("update refill.charge set net_minor = 1000, amount_minor = 1000")
+
+    later = world.now(hours=2)
+    assert due_charges(world.connection, now=later) == [charge_id]
+    assert world.advance(charge_id, later) == "succeeded"
+
+
+def test_a_processor_that_is_away_for_hours_is_asked_again_within_minutes(world: World) -> None:
+    charge_id = reserved(world)
+    now = world.now()
+    world.sandbox.fault("drop_before", CREATE, count=100)
+    for _ in range(5):
+        assert world.advance(charge_id, now) == "reserved"
+        now = world.one("select next_check_at from refill.charge")
+    gap = world.one("select max(next_check_at) from refill.charge") - world.now()
+    assert gap < timedelta(minutes=20)

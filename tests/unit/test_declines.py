@@ -219,7 +219,7 @@ def test_a_duplicate_is_reconciled_whatever_else_is_said() -> None:
 )
 @pytest.mark.parametrize("consecutive", [1, 2, 7])
 def test_what_needs_somebody_is_paused_at_once(action: Action, step: Step, consecutive: int) -> None:
-    assert next_step(Meaning(action, "because"), consecutive, NOW) == step
+    assert next_step(Meaning(action, "code: because", "because"), consecutive, NOW) == step
 
 
 def test_delays_go_by_the_number_of_the_decline_and_the_holder_is_told_first_and_at_a_pause() -> None:

@@ -9,18 +9,36 @@ begin
     perform pg_notify('refill_poke', 'publish');
 end $$;
 
--- Writes a message to the account's address. Without an address it is kept as unaddressed, so that the omission shows.
-create or replace function refill.enqueue_message(p_account_id bigint, p_kind text, p_at timestamptz, p_data jsonb) returns uuid
+-- Whose card it is that pays for an account: its own, or the one of its organisation's system account.
+create or replace function refill.card_holder(p_account_id bigint, p_fingerprint text) returns bigint
+language sql stable as $$
+    select c.account_id
+    from refill.account a
+    join refill.account h on h.organisation_id = a.organisation_id and h.program_id = a.program_id
+        and (h.account_id = a.account_id or h.is_system)
+    join refill.card c on c.account_id = h.account_id and c.fingerprint = p_fingerprint
+    where a.account_id = p_account_id
+    order by h.account_id = a.account_id desc, c.card_id desc limit 1
+$$;
+
+-- Writes a message about an account to its address or, where it is about a card, to that card's holder. Without an address
+-- it is kept as unaddressed, so that the omission shows.
+create or replace function refill.enqueue_message(
+    p_account_id bigint, p_kind text, p_at timestamptz, p_data jsonb, p_fingerprint text default null
+) returns uuid
 language plpgsql as $$
 declare
     v_message_id uuid;
     v_state text;
 begin
     insert into refill.message (account_id, kind, to_address, data, state, next_at, created_at)
-    select a.account_id, p_kind, a.email,
+    select a.account_id, p_kind, h.email,
            jsonb_build_object('account', a.name, 'program', p.name, 'balance', a.balance) || p_data,
-           case when a.email is null then 'unaddressed' else 'pending' end, p_at, p_at
-    from refill.account a join refill.program p using (program_id)
+           case when h.email is null then 'unaddressed' else 'pending' end, p_at, p_at
+    from refill.account a
+    join refill.program p on p.program_id = a.program_id
+    join refill.account h
+        on h.account_id = coalesce(refill.card_holder(p_account_id, p_fingerprint), a.account_id)
     where a.account_id = p_account_id
     returning message_id, state into v_message_id, v_state;
     if v_state = 'pending' then perform pg_notify('refill_poke', 'deliver ' || v_message_id); end if;

@@ -88,6 +88,7 @@ create table refill.charge (
     net_minor       bigint not null check (net_minor >= 0),
     tax_minor       bigint not null check (tax_minor >= 0),
     amount_minor    bigint not null check (amount_minor > 0),  -- what the card is asked for
+    tax             jsonb,          -- name and rate as they were when the amounts were computed; null where there is none
     payment_intent  text unique,
     decline         text,           -- the decisive signal, in the processor's words
     detail          text,           -- why it needs review, was cancelled or is unknown
@@ -102,7 +103,7 @@ create table refill.charge (
     check (state not in ('created', 'confirming', 'processing') or payment_intent is not null)
 );
 create index charge_to_check on refill.charge (next_check_at)
-    where state in ('reserved', 'created', 'confirming', 'processing', 'unknown');
+    where state in ('reserved', 'created', 'confirming', 'processing', 'unknown', 'needs_review');
 create index charge_by_fingerprint on refill.charge (fingerprint, charge_id);
 
 -- One account that a charge pays for. `open` follows the charge's state (trigger), so that one line per account can be live.
