@@ -82,7 +82,7 @@ class Supervisor:
         self._selector.register(self._wake, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
-            # An ignored SIGHUP is nohup's wish. What a script starts with `&` ignores SIGINT, and is to stop all the same.
+            # An ignored SIGHUP is nohup's wish. What a script starts with `&` ignores SIGINT, and is to stop by it.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_stop_signal)
         # That there is a handler is enough: it makes the end of a child wake the loop.

@@ -271,7 +271,7 @@ def test_a_live_key_goes_over_tls_only() -> None:
         ("SMTP_URL", "smtps://user:pass@host:465"),
         ("MAIL_FROM", "Refill <refill@example.com>"),
         ("REFILL_LOG_LEVEL", "WARNING"),
-        ("REFILL_CARD_REATTEMPTS_30D_MAX", "0"),
+        ("REFILL_CARD_REATTEMPTS_30D_MAX", "1"),
     ],
 )
 def test_right_values_are_taken(name: str, value: str) -> None:
