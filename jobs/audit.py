@@ -107,8 +107,8 @@ def examine(
     queries = {query.name: query for query in sql_files("audit")}
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
-        # Whole tables are read once: worth memory and a second processor, not the time to compile; and never row by row,
-        # as a ledger that was filled a moment ago, and has no statistics yet, would have it.
+        # Whole tables are read once: worth memory and a second processor, not the time to compile. Never row by row, as
+        # the planner would have it for a ledger that was filled a moment ago and has no statistics yet.
         connection.execute("set local work_mem = '64MB'")
         connection.execute("set local jit = off")
         connection.execute("set local enable_nestloop = off")

@@ -31,3 +31,21 @@ def world(database: str, sandbox: Sandbox) -> Iterator[World]:
     with connect(database) as connection:
         load_examples(connection)
         yield World(connection, StripeGateway(sandbox.key, sandbox.url, 5.0), sandbox, database)
+
+
+@pytest.fixture(scope="session")
+def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One sandbox process for many tests."""
+    sandbox = Sandbox(tmp_path_factory.mktemp("sandbox") / "sandbox.db")
+    sandbox.start()
+    try:
+        yield sandbox
+    finally:
+        sandbox.stop()
+
+
+@pytest.fixture
+def shared_sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """That process, for tests that neither kill it nor move its clock nor count what others did; without faults."""
+    yield running_sandbox
+    running_sandbox.control("DELETE", "faults")
