@@ -9,6 +9,7 @@ import typer
 
 from jobs import card
 from jobs.card import Card, CardState
+from jobs.gateway.sandbox.cards import NAMED
 from worker.cli.parts import Session, example, group
 from worker.console import Column, shown
 
@@ -27,7 +28,12 @@ def _add(
         str | None, typer.Option("--payment-method", metavar="PM", help="A payment method of the processor.")
     ] = None,
     test_card: Annotated[
-        str | None, typer.Option("--test-card", metavar="NAME", help="A card of the sandbox: ok, declined, ...")
+        str | None,
+        typer.Option(
+            "--test-card",
+            metavar="NAME",
+            help=f"A card of the sandbox: {', '.join(NAMED)}; ok:2 is another card that behaves like ok.",
+        ),
     ] = None,
 ) -> None:
     """Save a card for an account, in the place of the one before."""
