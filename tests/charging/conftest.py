@@ -49,3 +49,4 @@ def shared_sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
     """That process, for tests that neither kill it nor move its clock nor count what others did; without faults."""
     yield running_sandbox
     running_sandbox.control("DELETE", "faults")
+    running_sandbox.control("POST", "settings")

@@ -175,6 +175,7 @@ def test_a_declined_intent_whose_cancel_is_not_answered_for_a_day_is_for_a_perso
 
 
 def test_what_is_processed_for_24_hours_and_refuses_its_cancel_is_for_a_person(world: World) -> None:
+    world.sandbox.control("POST", "settings", {"processing_s": 3_600})
     charge_id = reserved(world, "processing")
     sent_at = world.now()
     assert world.advance(charge_id, sent_at) == "processing"
