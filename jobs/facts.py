@@ -33,6 +33,7 @@ class Subject:
     account: str
     facts: Facts
     installation: str
+    event_id: str | None = None
     fingerprint: str = ""
     payment_method: str = ""
     customer: str = ""
@@ -69,7 +70,7 @@ def card_to_bill(connection: Connection, account_id: int) -> BilledCard | None:
 def gather(connection: Connection, account_id: int, card: BilledCard | None, now: datetime) -> Subject:
     """The facts of one account, whose lock the caller holds."""
     row = fetch_one(connection, _ACCOUNT, {"account_id": account_id})
-    name, terms, tier, balance, closed_at, installation, enabled, *levels = row
+    name, terms, tier, balance, closed_at, installation, event_id, enabled, *levels = row
     program = from_json(terms)
     own = _own_settings(program, enabled, *levels)
     policy = effective_policy(program, tier, own)
@@ -89,12 +90,13 @@ def gather(connection: Connection, account_id: int, card: BilledCard | None, now
         day=_cap(connection, account_id, program, policy, "day", now),
     )
     if card is None:
-        return Subject(account_id, name, facts, installation)
+        return Subject(account_id, name, facts, installation, event_id)
     return Subject(
         account_id,
         name,
         facts,
         installation,
+        event_id,
         card.fingerprint,
         card.payment_method,
         card.customer,
@@ -165,6 +167,7 @@ where a.account_id = %s
 
 _ACCOUNT = """
 select a.name, p.terms::text, a.tier, a.balance, a.closed_at, (select installation_id::text from refill.installation),
+       (select w.event_id from refill.watch w where w.account_id = a.account_id),
        y.enabled, y.alert_below, y.recharge_below, y.amount, y.target, y.cap_month, y.cap_day
 from refill.account a join refill.program p using (program_id) left join refill.policy y using (account_id)
 where a.account_id = %(account_id)s

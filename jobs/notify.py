@@ -120,7 +120,14 @@ def _note_sent(connection: Connection, claim: _Claim, message: Message, now: dat
             " where message_id = %s and state <> 'sent'",
             (now, claim.message_id),
         )
-    log.info("message.sent", message_id=claim.message_id, kind=message.kind, account=message.data.get("account"))
+    log.info(
+        "message.sent",
+        message_id=claim.message_id,
+        kind=message.kind,
+        account=message.data.get("account"),
+        event_id=message.data.get("event_id"),
+        charge_id=message.data.get("charge_id"),
+    )
     return "sent"
 
 

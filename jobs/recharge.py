@@ -17,7 +17,7 @@ from uuid import uuid4
 import structlog
 from psycopg.types.json import Jsonb
 
-from jobs.decision import Decision, Facts, decide
+from jobs.decision import Decision, decide
 from jobs.facts import Subject, card_to_bill, gather, lock_card
 from jobs.ledger.database import Connection, database_now, fetch_one
 from jobs.price import Price, price, split
@@ -30,6 +30,16 @@ LOOK_AGAIN_AFTER: Final = timedelta(minutes=15)
 CAP_WARNING: Final = (8, 10)  # said once a reservation takes a cap to four fifths
 FIRST_CHECK: Final = timedelta(seconds=20)
 LINES_MAX: Final = 100
+
+# For the holder: no codes, and nothing of a report of loss or theft, which is for their issuer to say.
+PAUSED_WORDS: Final = {
+    "never": "its issuer does not accept payments with it any more",
+    "needs_customer": "its issuer wants you to confirm the payment yourself",
+    "new_details": "its details are no longer accepted; perhaps it has expired or was replaced",
+    "breaker": "it was declined several times in a row",
+    "declined": "it was declined several times in a row",
+    "operator": "it was stopped by us; please ask us",
+}
 
 _TOLD: Final = {
     "card_cooling": "recharge.throttled",
@@ -222,6 +232,7 @@ def _tell_opened(
         charge_id=charge_id,
         attempt_id=attempt_id,
         account=line.subject.account,
+        event_id=line.subject.event_id,
         fingerprint=line.subject.fingerprint,
         credits=share.quantity,
         amount_minor=share.gross.minor,
@@ -261,7 +272,7 @@ def _record(
         )
     _watch(connection, subject.account_id, decision, now)
     if is_new:
-        _tell(connection, subject, decision, before[0] if before else None, now)
+        _tell(connection, subject, decision, before[0] if before else None, charge_id, now)
     return Evaluation(subject.account_id, decision, charge_id)
 
 
@@ -283,14 +294,16 @@ def _insert_evaluation(
             decision.verdict,
             decision.next_at,
             charge_id or subject.facts.open_charge_id,
-            Jsonb(_explained(subject.facts, decision)),
+            Jsonb(_explained(subject, decision)),
         ),
     )
 
 
-def _explained(facts: Facts, decision: Decision) -> dict[str, object]:
+def _explained(subject: Subject, decision: Decision) -> dict[str, object]:
     """What the decision rested on, for `refill explain`."""
+    facts = subject.facts
     return {
+        "event_id": subject.event_id,
         "reason": decision.reason,
         "balance": facts.balance,
         "pending": facts.pending,
@@ -328,7 +341,14 @@ def _watch(connection: Connection, account_id: int, decision: Decision, now: dat
     )
 
 
-def _tell(connection: Connection, subject: Subject, decision: Decision, before: str | None, now: datetime) -> None:
+def _tell(
+    connection: Connection,
+    subject: Subject,
+    decision: Decision,
+    before: str | None,
+    charge_id: int | None,
+    now: datetime,
+) -> None:
     """The event, the message to the holder and the log line of a verdict that is new."""
     next_at = None if decision.next_at is None else decision.next_at.isoformat()
     data = {"verdict": decision.verdict, "reason": decision.reason, "next_at": next_at}
@@ -336,7 +356,9 @@ def _tell(connection: Connection, subject: Subject, decision: Decision, before: 
     if event is not None:
         connection.execute("select refill.record_event(%s, %s, %s, %s)", (event, subject.account_id, now, Jsonb(data)))
     if decision.verdict == "paused" and before != "paused":
-        told = {"reason": decision.reason, "brand": subject.brand, "last4": subject.last4}
+        stop = subject.facts.card.stop if subject.facts.card is not None else None
+        reason = PAUSED_WORDS.get(stop or "", decision.reason)
+        told = {"reason": reason, "brand": subject.brand, "last4": subject.last4}
         connection.execute(
             "select refill.enqueue_message(%s, 'paused', %s, %s, %s)",
             (subject.account_id, now, Jsonb(told), subject.fingerprint),
@@ -344,6 +366,8 @@ def _tell(connection: Connection, subject: Subject, decision: Decision, before: 
     log.info(
         "recharge.decided",
         account=subject.account,
+        event_id=subject.event_id,
+        charge_id=charge_id or subject.facts.open_charge_id,
         verdict=decision.verdict,
         reason=decision.reason,
         projected=subject.facts.projected,

@@ -17,7 +17,7 @@ REATTEMPTS_WINDOW: Final = timedelta(days=30)
 # Reasons of a hold, by which `verdict` knows what to tell about the card.
 SUCCEEDED: Final = "the card was charged a short while ago"
 DECLINED: Final = "the card was declined a short while ago"
-LATER_TRY: Final = "the issuer asked for a later try"
+LATER_TRY: Final = "after its last decline the card is to rest longer"
 UNDER_WAY: Final = "an attempt on this card is under way"
 
 

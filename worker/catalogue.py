@@ -95,7 +95,7 @@ _EVENTS: dict[str, LogEvent] = {
     "charge.reserved": LogEvent(
         "info",
         "A charge and its attempt were written, caps and throttle counted; nothing was sent yet.",
-        ("charge_id", "attempt_id", "account", "fingerprint", "credits", "amount_minor", "currency"),
+        ("charge_id", "attempt_id", "account", "event_id", "fingerprint", "credits", "amount_minor", "currency"),
     ),
     "charge.resolved": LogEvent(
         "info",
@@ -226,7 +226,7 @@ _EVENTS: dict[str, LogEvent] = {
     "message.sent": LogEvent(
         "info",
         "A message was delivered to the mail server or the mail directory.",
-        ("message_id", "account", "kind"),
+        ("message_id", "account", "kind", "event_id", "charge_id"),
     ),
     "migration.applied": LogEvent("info", "A migration of the database was applied.", ("migration",)),
     "organisation.created": LogEvent(
@@ -291,7 +291,7 @@ _EVENTS: dict[str, LogEvent] = {
     "recharge.decided": LogEvent(
         "info",
         "An account was weighed for a recharge and the verdict is new; `refill explain` tells the whole of it.",
-        ("account", "verdict", "reason", "projected", "recharge_below", "next_at"),
+        ("account", "event_id", "charge_id", "verdict", "reason", "projected", "recharge_below", "next_at"),
     ),
     "sandbox.connection_lost": LogEvent(
         "warning", "A client of the sandbox processor hung up before its answer.", ("error",)

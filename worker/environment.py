@@ -27,6 +27,19 @@ _WRITTEN = (
     "MAIL_DIR",
     "REFILL_DATA",
 )
+# What decides alike for every command; ports and forms of output are each process's own.
+_SHARED = frozenset(
+    f"REFILL_{name}"
+    for name in (
+        "CARD_COOLING_SUCCESS_S",
+        "CARD_COOLING_FAILURE_S",
+        "CARD_ATTEMPTS_24H_MAX",
+        "CARD_DECLINES_24H_MAX",
+        "CARD_REATTEMPTS_30D_MAX",
+        "CARD_BREAKER_DECLINES",
+        "SWEEP_INTERVAL_S",
+    )
+)
 _STRIPE_API_BASE = "https://api.stripe.com"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_?&")
 
@@ -88,7 +101,10 @@ def environment_file(data: Path, environment: Mapping[str, str]) -> Iterator[Pat
     Raises ``UnwritableValue``.
     """
     path = data / ENVIRONMENT_FILE
-    lines = [f"{name}={_quoted(name, environment[name])}\n" for name in _WRITTEN if environment.get(name)]
+    # The settings of this run too: who asks why a card rests must be told by the limits that it rests by.
+    ours = sorted(name for name in environment if name.startswith("REFILL_") and name in _SHARED)
+    names = [name for name in (*_WRITTEN, *ours) if environment.get(name)]
+    lines = [f"{name}={_quoted(name, environment[name])}\n" for name in names]
     descriptor, draft = tempfile.mkstemp(prefix=f".{ENVIRONMENT_FILE}.", dir=data)  # made with mode 0600
     with os.fdopen(descriptor, "w") as file:
         file.writelines(lines)

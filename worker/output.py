@@ -25,9 +25,13 @@ class Output:
         self._name_width = name_width
         self._colours = get_colours()
         self._prefixes: dict[str, str] = {}
+        self.started: set[str] = set()
+        """The processes that have said that they are at work."""
 
     def write(self, name: str, line: str) -> None:
         """Pass on one line of the process ``name``."""
+        if f"{name}.started" in line:
+            self.started.add(name)
         self._stream.write(f"{self._prefix(name)}{line}\n" if self.readable else f"{_as_json(name, line)}\n")
         self._stream.flush()
 
@@ -95,8 +99,8 @@ def _as_json(name: str, line: str) -> str:
     if line.startswith("{") and line.endswith("}"):
         return line
     event = {
-        "timestamp": datetime.now(UTC).isoformat(),
-        "level": "info",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": "error" if line.startswith("error:") else "info",
         "event": "process.printed",
         "process": name,
         "line": line,

@@ -3,7 +3,7 @@ pokes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,17 +11,16 @@ import redis
 
 from worker.broker import NAMESPACE
 from worker.pokes import QUEUES
-from worker.stream import GROUP, STREAM
+from worker.stream import GROUP, STREAM, reading_key
 
 COUNTED_MAX: Final = 10_000
-READING_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
     """The stream `refill:spend`. ``waiting`` entries were not read yet (COUNTED_MAX and one: more than that),
     ``pending`` were read and are not in the ledger yet; ``oldest_s`` is how long the first of both has been there.
-    ``intakes`` were seen in the last minute.
+    ``intakes`` say that they read it.
     """
 
     exists: bool
@@ -60,8 +59,14 @@ def _stream(client: redis.Redis) -> StreamStatus:
         waiting=len(unread),
         pending=int(pending["pending"]),
         oldest_s=_age_s(client, first_ids),
-        intakes=sum(int(consumer["idle"]) < READING_MS for consumer in consumers),
+        intakes=_reading(client, [consumer["name"].decode() for consumer in consumers]),
     )
+
+
+def _reading(client: redis.Redis, consumers: Sequence[str]) -> int:
+    """How many of the group's consumers say that they read."""
+    count: Any = client.exists(*map(reading_key, consumers)) if consumers else 0
+    return int(count)
 
 
 def _length(client: redis.Redis, key: str) -> int:

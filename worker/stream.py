@@ -28,6 +28,8 @@ STREAM: Final = "refill:spend"
 GROUP: Final = "refill"
 FIRST: Final = b"0"  # where a group begins and where reading one's pending entries begins
 
+READING_MS: Final = 15_000  # a consumer that has not read for so long, and is not posting what it read, is gone
+
 _CLAIM_END: Final = b"0-0"
 _ANSWER_S: Final = 10  # longer than any wait for new entries
 _CONNECT_S: Final = 5
@@ -45,6 +47,11 @@ for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
 end
 return removed
 """
+
+
+def reading_key(consumer: str) -> str:
+    """The key that exists while this consumer reads the stream."""
+    return f"{STREAM}:reading:{consumer}"
 
 
 class Entry(NamedTuple):
@@ -117,7 +124,11 @@ class SpendStream:
         return True
 
     def read_new(self, count: int, block_ms: int) -> Delivery:
-        """Entries that no consumer was given yet; waits up to `block_ms` for the first."""
+        """Entries that no consumer was given yet; waits up to `block_ms` for the first.
+
+        Says beforehand that it reads: Redis before 7 does not count a read that finds nothing as a sign of life.
+        """
+        self._client.set(reading_key(self.consumer), 1, px=READING_MS + block_ms)
         return _delivery(self._client.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count, block_ms))
 
     def read_pending(self, count: int, after: bytes) -> Delivery:

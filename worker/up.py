@@ -19,16 +19,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
+import redis
 import structlog
 
 from config.settings import Settings
-from jobs.errors import Refused
+from jobs.errors import RedisUnavailable, Refused
 from worker.embedded.leftovers import MARK, end_marked
 from worker.embedded.server import Server, failure
 from worker.environment import Surroundings, environment_file, remove_stale_file, surroundings
 from worker.output import Output, silence_standard_output
 from worker.process import Command
 from worker.procfile import packaged_procfile, read_procfile, search_path
+from worker.stream import open_redis
 from worker.supervisor import Process, Supervisor
 
 log = structlog.get_logger()
@@ -75,7 +77,7 @@ def up(
         processes = read_procfile(procfile or packaged_procfile())
         output = Output(_is_readable(settings))
         with output.for_own_lines("up"), Supervisor(output, stop_timeout_s) as supervisor:
-            run = _Run(supervisor, around, processes, data, output.readable)
+            run = _Run(supervisor, around, processes, data, output, settings)
             status = _unless_unheard(run, supervisor, demo)
         log.info("up.stopped", data=str(data))
     return status
@@ -102,8 +104,11 @@ class _Run:
         around: Surroundings,
         processes: Mapping[str, list[str]],
         data: Path,
-        readable: bool,
+        output: Output,
+        settings: Settings,
     ) -> None:
+        self._output = output
+        self._says_nothing = settings.log_level not in ("debug", "info")  # then nobody says that it started
         self._supervisor = supervisor
         self._around = around
         self._processes = processes
@@ -113,19 +118,21 @@ class _Run:
             MARK: str(data.resolve()),
             "PATH": search_path(Path(sys.executable).parent),
             "PYTHONUNBUFFERED": "1",
-            "REFILL_LOG_FORMAT": "console" if readable else "json",
+            "REFILL_LOG_FORMAT": "console" if output.readable else "json",
         }
 
     def run(self, demo: bool) -> int:
         """Start everything, wait for the signal; 0, or the exit status of a step that failed."""
         started = time.monotonic()
         self._start_servers()
-        status = self._run_steps()
+        status = self._run_steps(demo)
         if self._supervisor.stopping:
             return 0
         if status:
             return status
         self._start_processes(demo)
+        if not self._processes_are_up():
+            return 0
         with environment_file(self._data, self._around.environment) as path:
             log.info(
                 "up.ready",
@@ -145,6 +152,8 @@ class _Run:
             self._supervisor.start(Process(server.name, server.command(), server.prepare, rank))
         for server in self._around.servers:
             self._await(server)
+        if not self._supervisor.stopping:
+            _check_redis(self._environment["REDIS_URL"])
 
     def _await(self, server: Server) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT_S
@@ -155,10 +164,12 @@ class _Run:
         if not self._supervisor.stopping:
             log.info("server.ready", server=server.name, port=server.port)
 
-    def _run_steps(self) -> int:
-        """The release line, then the example programs into a database of our own; the first status that is not 0."""
+    def _run_steps(self, demo: bool) -> int:
+        """The release line, then the example programs into a database of our own, or for a demo; the first status that
+        is not 0."""
         status = 0 if self._supervisor.stopping else self._run_release()
-        if status or self._supervisor.stopping or not self._around.has_own_database:
+        wants_examples = demo or self._around.has_own_database
+        if status or self._supervisor.stopping or not wants_examples:
             return status
         return self._load_examples()
 
@@ -187,8 +198,31 @@ class _Run:
         if demo:
             self._supervisor.start(Process(_DEMO, self._command(["refill", "demo"]), stop_rank=_DEMO_STOP_RANK))
 
+    def _processes_are_up(self) -> bool:
+        """Waits until each process of refill has said that it is at work, however often one had to be started again.
+
+        False where a signal came first.
+        """
+        if self._says_nothing:
+            return True
+        ours = {name for name, arguments in self._processes.items() if name != _RELEASE and arguments[0] == "refill"}
+        while not ours <= self._output.started:
+            if self._supervisor.stopping:
+                return False
+            self._supervisor.pump(_POLL_S)
+        return True
+
     def _command(self, arguments: list[str]) -> Command:
         return Command(arguments, self._environment)
+
+
+def _check_redis(url: str) -> None:
+    """The release line asks PostgreSQL first; nobody would ask a Redis of somebody else's before it is too late."""
+    try:
+        with open_redis(url) as client:
+            client.ping()
+    except redis.RedisError as error:
+        raise RedisUnavailable(f"Redis does not answer: {error}") from error
 
 
 @contextlib.contextmanager

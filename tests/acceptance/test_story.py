@@ -67,6 +67,9 @@ def test_every_step_is_in_the_log_with_ids_that_tie_it_together(refill: Refill) 
     assert confirmed["attempt_id"] == reserved["attempt_id"]
     sent = refill.up.wait_for_event("message.sent", message_id=settled["message_id"])
     assert sent["account"] == "logan"
+    assert sent["charge_id"] == settled["charge_id"]
+    warned = refill.up.wait_for_event("message.sent", kind="low", account="logan")
+    assert warned["event_id"] == reserved["event_id"] == "logged-1"
     assert "logan@example.com" not in refill.up.output
     assert "sk_test" not in refill.up.output
 

@@ -45,7 +45,7 @@ def test_the_level_itself_is_not_below_it(ledger: Books) -> None:
 def test_a_message_says_which_account_and_what_it_has(ledger: Books) -> None:
     ledger.spend("a", 150)
     row = ledger.rows("select to_address, state, data from refill.message")
-    data = {"account": "a", "program": "mail", "balance": 50, "alert_below": 100}
+    data = {"account": "a", "program": "mail", "balance": 50, "alert_below": 100, "event_id": "event-1"}
     assert row == [("a@example.com", "pending", data)]
 
 

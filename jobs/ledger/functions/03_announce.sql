@@ -46,43 +46,55 @@ begin
 end $$;
 
 -- Puts the account before the sweep, now, and pokes a worker after commit.
-create or replace function refill.watch_account(p_account_id bigint, p_at timestamptz) returns void
+create or replace function refill.watch_account(p_account_id bigint, p_at timestamptz, p_event_id text default null) returns void
 language plpgsql as $$
 begin
-    insert into refill.watch (account_id, due_at, since) values (p_account_id, p_at, p_at)
-    on conflict (account_id) do update set due_at = excluded.due_at;
+    insert into refill.watch as w (account_id, due_at, since, event_id) values (p_account_id, p_at, p_at, p_event_id)
+    on conflict (account_id) do update set due_at = excluded.due_at, event_id = coalesce(excluded.event_id, w.event_id);
     perform pg_notify('refill_poke', 'evaluate ' || p_account_id);
 end $$;
+
+-- The spend event that took an account from a level or above to below it, or null where it was no spend.
+create or replace function refill.crossing_event(p_before refill.account, p_after refill.account, p_level bigint) returns text
+language sql stable as $$
+    select e.event_id from refill.entry e
+    where p_after.balance < p_before.balance and e.from_side = p_after.account_id and e.from_side > 0 and e.kind = 'spend'
+      and e.from_balance < p_level and e.from_balance + e.amount >= p_level
+    order by e.entry_id desc limit 1
+$$;
 
 -- One change of band: 0 depleted, 1 low, 2 near the alert level, 3 clear of it.
 --   low       fires once on falling below the level; re-arms after 15 minutes in band 3; one message per day
 --   depleted  fires each time
 --   replenished  when credit is back: out of depleted, or out of low
-create or replace function refill.announce_band(p_account refill.account, p_before smallint) returns void
+create or replace function refill.announce_band(p_account refill.account, p_was refill.account) returns void
 language plpgsql as $$
 declare
     v_at timestamptz := p_account.updated_at;
     v_now smallint := p_account.band;
+    v_before smallint := p_was.band;
     v_alert refill.alert;
-    v_data jsonb := jsonb_build_object('balance', p_account.balance, 'alert_below', p_account.alert_below);
+    v_level bigint := case when p_account.band = 0 then 1 else p_account.alert_below end;
+    v_data jsonb := jsonb_build_object('balance', p_account.balance, 'alert_below', p_account.alert_below,
+                                       'event_id', refill.crossing_event(p_was, p_account, v_level));
 begin
     insert into refill.alert (account_id) values (p_account.account_id) on conflict do nothing;
     select * into v_alert from refill.alert where account_id = p_account.account_id for update;
-    if p_before = 3 and v_alert.clear_since <= v_at - interval '15 minutes' then v_alert.low_armed := true; end if;
+    if v_before = 3 and v_alert.clear_since <= v_at - interval '15 minutes' then v_alert.low_armed := true; end if;
     v_alert.clear_since := case when v_now = 3 then v_at end;
 
     if v_now = 0 then
         perform refill.record_event('balance.depleted', p_account.account_id, v_at, v_data);
         perform refill.enqueue_message(p_account.account_id, 'depleted', v_at, v_data);
         v_alert.low_armed := false;
-    elsif v_now = 1 and p_before > 1 and v_alert.low_armed then
+    elsif v_now = 1 and v_before > 1 and v_alert.low_armed then
         perform refill.record_event('balance.low', p_account.account_id, v_at, v_data);
         v_alert.low_armed := false;
         if v_alert.low_sent_at is null or v_alert.low_sent_at <= v_at - interval '1 day' then
             perform refill.enqueue_message(p_account.account_id, 'low', v_at, v_data);
             v_alert.low_sent_at := v_at;
         end if;
-    elsif p_before = 0 or (p_before = 1 and v_now > 1) then
+    elsif v_before = 0 or (v_before = 1 and v_now > 1) then
         perform refill.record_event('balance.replenished', p_account.account_id, v_at, v_data);
     end if;
 
@@ -93,13 +105,17 @@ end $$;
 create or replace function refill.announce_account() returns trigger
 language plpgsql as $$
 begin
-    if new.band <> old.band then perform refill.announce_band(new, old.band); end if;
-    if new.below_trigger and not old.below_trigger then perform refill.watch_account(new.account_id, new.updated_at); end if;
+    if new.band <> old.band then perform refill.announce_band(new, old); end if;
+    if new.below_trigger and not old.below_trigger then
+        perform refill.watch_account(new.account_id, new.updated_at, refill.crossing_event(old, new, new.recharge_below));
+    elsif old.below_trigger and not new.below_trigger then  -- the verdict that stood is over: let it be said at once
+        perform refill.watch_account(new.account_id, new.updated_at);
+    end if;
     return null;
 end $$;
 
 create or replace trigger announce after update on refill.account
-    for each row when (new.closed_at is null and (new.band <> old.band or (new.below_trigger and not old.below_trigger)))
+    for each row when (new.closed_at is null and (new.band <> old.band or new.below_trigger <> old.below_trigger))
     execute function refill.announce_account();
 
 -- An account that is opened with a trigger is below it at once.

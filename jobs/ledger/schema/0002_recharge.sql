@@ -186,7 +186,8 @@ create index evaluation_of_account on refill.evaluation (account_id, evaluation_
 create table refill.watch (
     account_id bigint primary key references refill.account,
     due_at     timestamptz not null,
-    since      timestamptz not null
+    since      timestamptz not null,
+    event_id   text collate "C"  -- of the spend that took it below, where it was a spend
 );
 create index watch_due on refill.watch (due_at);
 
