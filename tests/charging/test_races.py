@@ -81,6 +81,7 @@ def test_a_charge_that_two_settle_at_once_is_granted_once(world: World) -> None:
 def test_a_card_that_is_replaced_while_it_is_waited_for_is_not_charged(world: World) -> None:
     anna = world.account()
     world.spend("anna", 600, "e1")
+    world.connection.execute("update refill.watch set due_at = 'infinity'")
     fingerprint = world.one("select fingerprint from refill.card")
     lock: LiteralString = "select pg_advisory_xact_lock(hashtextextended(%s, 7355610))"
 
