@@ -112,6 +112,7 @@ class _Run:
         self._supervisor = supervisor
         self._around = around
         self._processes = processes
+        self._ours = {name for name, command in processes.items() if name != _RELEASE and command[0] == "refill"}
         self._data = data
         self._environment = {
             **around.environment,
@@ -130,6 +131,8 @@ class _Run:
             return 0
         if status:
             return status
+        if self._ours:
+            _check_redis(self._environment["REDIS_URL"])
         self._start_processes(demo)
         if not self._processes_are_up():
             return 0
@@ -152,8 +155,6 @@ class _Run:
             self._supervisor.start(Process(server.name, server.command(), server.prepare, rank))
         for server in self._around.servers:
             self._await(server)
-        if not self._supervisor.stopping:
-            _check_redis(self._environment["REDIS_URL"])
 
     def _await(self, server: Server) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT_S
@@ -205,8 +206,7 @@ class _Run:
         """
         if self._says_nothing:
             return True
-        ours = {name for name, arguments in self._processes.items() if name != _RELEASE and arguments[0] == "refill"}
-        while not ours <= self._output.started:
+        while not self._ours <= self._output.started:
             if self._supervisor.stopping:
                 return False
             self._supervisor.pump(_POLL_S)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.processes import REFILL, Processes, clean_environment
 from tests.support.waiting import eventually
+from worker.redis_status import look
+from worker.stream import SpendStream, open_redis, reading_key
 
 pytestmark = pytest.mark.acceptance
 
@@ -54,6 +56,17 @@ class Site:
 @pytest.fixture
 def site(processes: Processes, database: str, redis_url: str, tmp_path: Path) -> Site:
     return Site(processes, database, redis_url, tmp_path / "mail")
+
+
+def test_an_intake_that_waits_at_an_empty_stream_is_seen_to_read(redis_url: str) -> None:
+    with open_redis(redis_url) as client:
+        stream = SpendStream(client, "one")
+        stream.ensure_group()
+        stream.read_new(1, 1)
+        assert look(client, client).stream.intakes == 1
+
+        client.delete(reading_key("one"))
+        assert look(client, client).stream.intakes == 0
 
 
 def test_a_site_on_which_everything_runs_is_healthy(site: Site) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from jobs.ledger.database import connect
 from jobs.recharge import due_accounts, evaluate
 from tests.charging.world import LIMITS, World
+from tests.support.seed import grant
 
 
 def test_a_crossing_is_charged_once_granted_once_and_invoiced_once(world: World) -> None:
@@ -37,6 +38,27 @@ def test_an_account_above_its_trigger_leaves_the_sweep(world: World) -> None:
 
     assert world.evaluate(anna).decision.verdict == "above_trigger"
     assert due_accounts(world.connection, now=world.now(days=1)) == []
+
+
+def test_credit_that_ends_the_need_ends_the_verdict_at_once(world: World) -> None:
+    anna = world.account(card=None)
+    world.spend("anna", 600, "e1")
+    world.evaluate(anna)
+    assert due_accounts(world.connection) == []
+
+    grant(world.connection, anna, 5_000)
+    assert due_accounts(world.connection) == [anna]
+    world.evaluate(anna)
+    assert world.verdicts("anna") == ["no_card", "above_trigger"]
+
+
+def test_a_decision_names_the_spend_that_crossed_the_trigger(world: World) -> None:
+    anna = world.account()
+    world.spend("anna", 100, "before")
+    world.spend("anna", 450, "crossing")
+    world.spend("anna", 10, "after")
+    world.evaluate(anna)
+    assert world.one("select facts ->> 'event_id' from refill.evaluation") == "crossing"
 
 
 def test_an_unchanged_verdict_is_only_seen_again(world: World) -> None:
