@@ -63,7 +63,6 @@ bench: install
 	$(BIN)/python -m tests.bench --size $(SIZE)
 
 # Run it with the oldest supported Python: what newer ones do not need is a small price for one file that fits all.
-# With the oldest Python at hand (make lock PYTHON=...): what only early 3.11 releases need is then pinned too.
 lock:
 	$(PYTHON) -m venv --clear $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet pip-tools
