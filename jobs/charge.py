@@ -9,17 +9,15 @@ What a kill, a lost answer or a duplicate does at each step:
 
 - after the reservation: the sweep creates the intent under the same key; an unconfirmed intent moves no money. What was
   withdrawn meanwhile (recharge switched off, card replaced or stopped) is not sent.
-- after create, before its id is stored: the same key gives the same intent; later than keys are good for, it is looked
-  for by the attempt's id, so that a ledger restored from a backup does not charge again.
+- after create, before its id is stored: the intent is looked for by the attempt's id before another is made, so that
+  neither a lost answer nor a ledger restored from a backup charges again.
 - after `confirming` is committed: the intent is **read**, never guessed. `requires_confirmation` means not tried, and
   it is confirmed again; a payment intent succeeds at most once, whatever the number of confirmations.
-- after the processor's success, before our commit: the same reading settles it.
 - after a decline: what the card said is noted, the intent is cancelled so that nothing can succeed later, and only then
   the charge ends. A lost answer to the cancel is read like any other.
 - two workers at one charge: a session lock lets one through, and the ending transaction locks the row and compares.
 
-No network call happens inside a transaction. Sources: Stripe's documentation of idempotent requests (keys may be pruned
-after 24 hours, a stored 500 is replayed) and of payment intents.
+No network call happens inside a transaction. Source: Stripe on idempotent requests (a stored 500 is replayed).
 """
 
 from __future__ import annotations
@@ -42,6 +40,7 @@ from jobs.throttle import Limits
 log = structlog.get_logger()
 
 LOCK_SPACE: Final = 7_355_609  # the upper half of the advisory lock on one charge
+RECENT: Final = timedelta(minutes=1)  # later than that somebody else may have created it, or a backup was restored
 KEYS_GOOD_FOR: Final = timedelta(hours=23)
 GIVE_UP_AFTER: Final = timedelta(hours=24)
 CONFIRMING_CHECK: Final = timedelta(seconds=20)  # a live worker holds the claim: a sweep that comes early passes on
@@ -113,10 +112,19 @@ def due_charges(connection: Connection, limit: int = 100, now: datetime | None =
 
 
 def _create(driver: Driver, at: Position) -> str:
-    """Creates the intent, unless its time is over or it is no longer wanted."""
-    if driver.now - at.opened_at > KEYS_GOOD_FOR:
-        return _find(driver, at)
+    """Creates the intent, unless it is there already, its time is over, or it is no longer wanted."""
+    if at.checks or driver.now - at.opened_at > RECENT:
+        try:
+            found = driver.gateway.find(str(at.request["customer"]), at.attempt_id, at.opened_at)
+        except (ProcessorUnavailable, ProcessorRefused) as error:
+            return _not_found_out(driver, at, error)
+        if found is not None:
+            state = _adopt(driver, at, found, "unknown")
+            adopted = replace(at, state=state, payment_intent=found.intent_id)
+            return state if state != "unknown" else _read(driver, adopted)
     withdrawn = _withdrawal(driver.connection, at.charge_id)
+    if driver.now - at.opened_at > KEYS_GOOD_FOR:
+        withdrawn = "not sent within 23 hours"
     if withdrawn is not None:
         return cancel(driver.connection, at.charge_id, f"not sent: {withdrawn}", driver.now, is_unsent=True)
     try:
@@ -128,27 +136,22 @@ def _create(driver: Driver, at: Position) -> str:
     return _adopt(driver, at, intent, "created")
 
 
-def _find(driver: Driver, at: Position) -> str:
-    """Too late to create under its key; but a ledger restored from a backup may have created it, and more, before."""
-    try:
-        intent = driver.gateway.find(str(at.request["customer"]), at.attempt_id, at.opened_at)
-    except (ProcessorUnavailable, ProcessorRefused) as error:
-        return _wait(driver, at, "reserved", RESERVED_CHECKS, str(error))
-    if intent is None:
-        return cancel(driver.connection, at.charge_id, "never sent within 23 hours", driver.now, is_unsent=True)
-    state = _adopt(driver, at, intent, "unknown")
-    return state if state != "unknown" else _read(driver, replace(at, state=state, payment_intent=intent.intent_id))
+def _not_found_out(driver: Driver, at: Position, error: ProcessorUnavailable | ProcessorRefused) -> str:
+    """Whether there is an intent could not be asked: asked again, and after a day a person's business."""
+    if isinstance(error, ProcessorRefused) and driver.now - at.opened_at >= GIVE_UP_AFTER:
+        return hand_over(driver.connection, at.charge_id, f"the processor refuses to look for it: {error}", driver.now)
+    return _wait(driver, at, "reserved", RESERVED_CHECKS, str(error))
 
 
 def _adopt(driver: Driver, at: Position, intent: Intent, state: str) -> str:
+    driver.connection.execute(
+        "update refill.charge set state = %s, payment_intent = %s, checks = 0"
+        " where charge_id = %s and state in ('reserved', 'needs_review')",
+        (state, intent.intent_id, at.charge_id),
+    )
     asked = (at.request["amount"], str(at.request["currency"]).upper())
     if (intent.amount, intent.currency) != asked:
         return hand_over(driver.connection, at.charge_id, f"the intent {intent} is not what was asked for", driver.now)
-    driver.connection.execute(
-        "update refill.charge set state = %s, payment_intent = %s, checks = 0"
-        " where charge_id = %s and state = 'reserved'",
-        (state, intent.intent_id, at.charge_id),
-    )
     log.info("charge.created", charge_id=at.charge_id, attempt_id=at.attempt_id, payment_intent=intent.intent_id)
     return state
 
@@ -218,6 +221,8 @@ def _read(driver: Driver, at: Position) -> str:
     except ProcessorUnavailable as error:
         return _wait(driver, at, "unknown", UNKNOWN_CHECKS, str(error))
     except ProcessorRefused as error:
+        if driver.now - (at.first_sent_at or at.opened_at) >= GIVE_UP_AFTER:
+            return hand_over(driver.connection, at.charge_id, f"the processor does not show it: {error}", driver.now)
         return _refused(driver, at, "unknown", UNKNOWN_CHECKS, error)
     log.info(
         "charge.resolved",
@@ -236,7 +241,9 @@ def _read(driver: Driver, at: Position) -> str:
 def _review(driver: Driver, at: Position) -> str:
     """A person may have cleared it up at the processor: what is final there is followed, all else is left to them."""
     try:
-        intent = driver.gateway.read(at.payment_intent or "")
+        if at.payment_intent is None:
+            return _create(driver, replace(at, checks=1))
+        intent = driver.gateway.read(at.payment_intent)
         if _is_final(intent):
             return _follow(driver, at, intent)
     except (ProcessorUnavailable, ProcessorRefused) as error:
@@ -298,17 +305,18 @@ def _give_up(driver: Driver, at: Position, intent: Intent) -> str:
     except ProcessorUnavailable as error:
         return _wait(driver, at, "unknown", RESERVED_CHECKS, f"to be cancelled after 24 hours: {error}")
     except ProcessorRefused as error:
-        return hand_over(
-            driver.connection, at.charge_id, f"unresolved for 24 hours, not cancellable: {error}", driver.now
-        )
+        return hand_over(driver.connection, at.charge_id, f"unresolved, and not cancellable: {error}", driver.now)
+    said = intent.decline or at.said
+    if intent.status == "requires_action":
+        said = Decline(code="authentication_required", status=intent.status)
+    if said is not None:
+        return decline(driver.connection, at.charge_id, said, driver.limits, driver.now)
     is_unsent = intent.status == "requires_confirmation"
-    detail = "unresolved for 24 hours; the intent is cancelled"
-    return cancel(driver.connection, at.charge_id, detail, driver.now, is_unsent=is_unsent)
+    return cancel(driver.connection, at.charge_id, "unresolved for 24 hours", driver.now, is_unsent=is_unsent)
 
 
 def _refused(driver: Driver, at: Position, state: str, checks: tuple[timedelta, ...], refusal: ProcessorRefused) -> str:
-    """A request that the processor will not take as it stands: said loudly, and tried again in case the set-up was at
-    fault; what is withdrawn or grows too old meanwhile is taken back."""
+    """Said loudly, and tried again in case the set-up is at fault; what is withdrawn or grows too old is taken back."""
     log.error("charge.refused", charge_id=at.charge_id, payment_intent=at.payment_intent, error=str(refusal))
     return _wait(driver, at, state, checks, str(refusal))
 

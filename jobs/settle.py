@@ -7,7 +7,7 @@ granted.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -70,7 +70,8 @@ def decline(connection: Connection, charge_id: int, said: Decline, limits: Limit
         _lock_lines(connection, charge_id)
         if meaning.action is Action.RECONCILE:
             # The intent is cancelled and takes no money; which other payment the issuer means is for a person to
-            # find.
+            # find, and until then nobody pays with this card.
+            _stop_card(connection, charge, meaning, replace(step, pause=True), consecutive, limits, now)
             log.error("card.needs_operator", fingerprint=charge.fingerprint, charge_id=charge_id, reason=meaning.reason)
             return _end_cancelled(connection, charge, meaning.reason, now, is_unsent=False)
         _stop_card(connection, charge, meaning, step, consecutive, limits, now)
@@ -270,7 +271,7 @@ def _stop_card(
     milder."""
     stop, reason = None, None
     if step.block or step.pause:
-        stop = "declined" if meaning.action.name == "RETRY" else meaning.action.name.lower()
+        stop = {"RETRY": "declined", "RECONCILE": "operator"}.get(meaning.action.name, meaning.action.name.lower())
         reason = meaning.words
     elif consecutive >= limits.breaker_declines:
         stop, reason = "breaker", f"{consecutive} declines in a row, the last: {meaning.words}"

@@ -183,12 +183,12 @@ def test_what_is_processed_for_24_hours_and_refuses_its_cancel_is_for_a_person(w
     assert world.advance(charge_id, sent_at + timedelta(hours=24)) == "needs_review"
 
 
-def test_an_intent_that_waits_for_its_customer_for_a_day_has_been_seen_by_the_card(world: World) -> None:
+def test_an_intent_that_waits_for_its_customer_for_a_day_is_cancelled_and_pauses_the_card(world: World) -> None:
     charge_id, intent_id = created(world, "authentication_required")
     world.connection.execute("update refill.charge set state = 'confirming'")
     assert world.sandbox.client().v1.payment_intents.confirm(intent_id).status == "requires_action"
-    assert world.advance(charge_id, world.now(hours=25)) == "cancelled"
-    assert world.one("select state from refill.attempt") == "cancelled"
+    assert world.advance(charge_id, world.now(hours=25)) == "needs_customer"
+    assert world.one("select stop from refill.card_state") == "needs_customer"
     assert status(world, intent_id) == "canceled"
 
 

@@ -129,13 +129,13 @@ def test_a_networks_advice_is_read_only_on_a_card_of_that_network(world: World, 
     assert world.one("select stop from refill.card_state") == stop
 
 
-def test_a_duplicate_is_for_an_operator_and_stops_no_card(world: World) -> None:
+def test_a_duplicate_stops_the_card_until_an_operator_has_found_the_other_payment(world: World) -> None:
     confirming(world)
     with capture_logs() as logs:
         assert declined(world, Decline(decline_code="duplicate_transaction")) == "cancelled"
     assert "card.needs_operator" in [entry["event"] for entry in logs]
     assert world.one("select state from refill.attempt") == "cancelled"
-    assert world.one("select count(*) from refill.card_state where stop is not null") == 0
+    assert world.one("select stop from refill.card_state") == "operator"
     assert world.messages("anna") == []
 
 

@@ -57,8 +57,13 @@ end $$;
 -- The spend event that took an account from a level or above to below it, or null where it was no spend.
 create or replace function refill.crossing_event(p_before refill.account, p_after refill.account, p_level bigint) returns text
 language sql stable as $$
-    select e.event_id from refill.entry e
-    where p_after.balance < p_before.balance and e.from_side = p_after.account_id and e.from_side > 0 and e.kind = 'spend'
+    select e.event_id
+    from (  -- the newest entries are those of this posting; a batch has no more
+        select * from refill.entry n
+        where p_after.balance < p_before.balance and n.from_side = p_after.account_id and n.from_side > 0
+        order by n.entry_id desc limit 10000
+    ) e
+    where e.kind = 'spend' and e.at = p_after.updated_at
       and e.from_balance < p_level and e.from_balance + e.amount >= p_level
     order by e.entry_id desc limit 1
 $$;
