@@ -7,6 +7,7 @@ DATA ?= .refill
 SIZE ?= full
 JOBS ?= auto
 ARGS ?=
+ONLY ?=
 SOURCES := config jobs worker tests
 
 SUPPORTED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -22,7 +23,7 @@ help:
 	@echo 'make test     lint, types and the whole test suite    (ARGS="-k name" to choose, JOBS=N processes)'
 	@echo 'make check    lint and types only'
 	@echo 'make format   format the sources'
-	@echo 'make bench    the figures of the benchmarks           (SIZE=small for minutes)'
+	@echo 'make bench    the figures of the benchmarks           (SIZE=small for minutes, ONLY="f1 f4" for some)'
 	@echo 'make lock     choose the versions in constraints.txt anew'
 	@echo 'make clean    remove $(VENV) and caches; never your data'
 
@@ -60,7 +61,7 @@ format: install
 	$(BIN)/ruff format $(SOURCES)
 
 bench: install
-	$(BIN)/python -m tests.bench --size $(SIZE)
+	$(BIN)/python -m tests.bench --size $(SIZE) --only $(ONLY)
 
 # Run it with the oldest supported Python: what newer ones do not need is a small price for one file that fits all.
 lock:

