@@ -112,6 +112,12 @@ class RedisUnavailable(RefillError):
     code = "redis_unavailable"
 
 
+class BrokerUnavailable(RefillError):
+    """The broker of pokes does not answer."""
+
+    code = "broker_unavailable"
+
+
 class PortInUse(RefillError):
     """The port is taken by another program."""
 

@@ -16,7 +16,7 @@ from dramatiq import Actor
 from jobs import charge, notify, recharge, slots
 from jobs.ledger.database import Connection
 from worker import pokes
-from worker.broker import PokeBroker
+from worker.broker import AnyBroker
 from worker.failures import failure_of
 from worker.outside import Outside
 from worker.pokes import Sender
@@ -99,7 +99,7 @@ class Tasks:
             log.debug("poke.handled", job=job, duration_ms=_ms_since(started), **row)
 
 
-def declare(broker: PokeBroker, queue: pokes.Queue, tasks: Tasks) -> None:
+def declare(broker: AnyBroker, queue: pokes.Queue, tasks: Tasks) -> None:
     """Declares the actors of one queue on its broker."""
     by_queue: dict[pokes.Queue, list[Callable[..., None]]] = {
         "charges": [tasks.evaluate, tasks.advance, tasks.run_job],

@@ -1,4 +1,6 @@
-"""The Dramatiq broker that carries pokes. A poke says "look at row N now"; losing one costs time, never truth.
+"""The Dramatiq broker that carries pokes: Redis here, RabbitMQ in `worker.rabbit`.
+
+A poke says "look at row N now"; losing one costs time, never truth.
 
 One queue for each outside system that may keep us waiting, so that a silent mail server holds back no card:
 
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import redis
 from dramatiq.broker import Consumer, MessageProxy
@@ -33,8 +35,13 @@ from dramatiq.middleware import AgeLimit
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from jobs.errors import UsageError
+from jobs.errors import BrokerUnavailable
 from worker.outage import Outage
+
+if TYPE_CHECKING:
+    from worker.rabbit import RabbitBroker
+
+AnyBroker: TypeAlias = "PokeBroker | RabbitBroker"
 
 NAMESPACE: Final = "refill:pokes"
 BELL_WAIT_S: Final = 0.25  # then it looks anyway: the bell may have woken a worker that had its hands full
@@ -46,12 +53,6 @@ MAX_AGE_MS: Final = 600_000
 _ANSWER_S: Final = 10
 _CONNECT_S: Final = 5
 _LOOK_MS: Final = 1
-
-
-class BrokerUnsupported(UsageError):
-    """REFILL_BROKER_URL names a RabbitMQ; this release carries pokes through Redis only."""
-
-    code = "broker_unsupported"
 
 
 class BellConsumer(Consumer):
@@ -88,6 +89,9 @@ class BellConsumer(Consumer):
 class PokeBroker(RedisBroker):
     """Dramatiq's Redis broker with bells, and without queues for delayed messages."""
 
+    dependency: Final = "redis"
+    losses: Final = (redis.RedisError,)  # what `enqueue` raises while Redis is lost
+
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client,
@@ -97,7 +101,7 @@ class PokeBroker(RedisBroker):
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
             dead_message_ttl=DEAD_MESSAGE_MS,
         )
-        self._outage = Outage("redis")
+        self._outage = Outage(self.dependency)
         self._pause_s = 0.0
         self._closing = threading.Event()
 
@@ -125,6 +129,20 @@ class PokeBroker(RedisBroker):
             self._closing.wait(self._pause_s)
         return BellConsumer(super().consume(queue_name, prefetch, _LOOK_MS), self.client, _bell(queue_name))
 
+    def lengths(self, queues: Iterable[str]) -> dict[str, int]:
+        """How many pokes wait in each of these queues. Changes nothing. Raises BrokerUnavailable."""
+        try:
+            return {queue: cast(int, self.client.llen(f"{NAMESPACE}:{queue}")) for queue in queues}
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis, the broker, does not answer: {error}") from error
+
+    def check(self) -> None:
+        """Raises BrokerUnavailable where Redis does not answer."""
+        try:
+            self.client.ping()
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis, the broker, does not answer: {error}") from error
+
     def close(self) -> None:
         """Ends waiting for Redis."""
         self._closing.set()
@@ -143,10 +161,13 @@ def _bell(queue_name: str) -> str:
     return f"{NAMESPACE}:{queue_name}.bell"
 
 
-def open_broker(url: str) -> PokeBroker:
-    """The broker at this URL; it connects when first used. Raises BrokerUnsupported."""
+def open_broker(url: str) -> AnyBroker:
+    """The broker at this URL, Redis or RabbitMQ; it connects when first used. Raises ValueError for a URL with an
+    option that RabbitMQ's client does not know."""
     if url.startswith("amqp"):
-        raise BrokerUnsupported
+        from worker.rabbit import RabbitBroker  # its client costs memory that nobody pays who does not use it
+
+        return RabbitBroker(url)
     # One immediate second try: after a restart of Redis every connection in the pool is a dead one.
     return PokeBroker(
         redis.Redis.from_url(

@@ -37,6 +37,7 @@ _EVENTS: dict[str, LogEvent] = {
         "The card network was asked for the money; from here on only reading the intent says how it went.",
         ("charge_id", "attempt_id", "payment_intent"),
     ),
+    "broker.connection_dropped": LogEvent("debug", "A dead connection to RabbitMQ was given up.", ("error",)),
     "card.blocked": LogEvent(
         "info",
         "An operator blocked a card on every account.",
@@ -141,7 +142,7 @@ _EVENTS: dict[str, LogEvent] = {
     "demo.told": LogEvent("info", "The demo said where everything lies.", ("mail", "invoice_number", "charge_id")),
     "dependency.lost": LogEvent(
         "error",
-        "Redis or Postgres does not do its work. Said once; it is tried until it does. Nothing is lost meanwhile.",
+        "Redis, RabbitMQ or Postgres does not do its work. Said once; it is tried until it does. Nothing is lost.",
         ("dependency", "code", "error"),
     ),
     "dependency.regained": LogEvent("info", "It works again, after so long.", ("dependency", "duration_ms")),
@@ -243,10 +244,10 @@ _EVENTS: dict[str, LogEvent] = {
         "debug", "A poke was handled.", ("job", "duration_ms", "account_id", "charge_id", "message_id", "slot")
     ),
     "poke.malformed": LogEvent(
-        "warning", "Somebody said on the channel of pokes what is none; it was passed over.", ("payload",)
+        "warning", "Somebody said on the channel of pokes what is none; it was passed over.", ("payload", "error")
     ),
     "pokes.dropped": LogEvent(
-        "warning", "So many pokes could not be sent while Redis was lost; the sweeps find their rows.", ("count",)
+        "warning", "So many pokes could not be sent while the broker was lost; the sweeps find their rows.", ("count",)
     ),
     "process.crashed": LogEvent(
         "critical",

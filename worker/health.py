@@ -9,7 +9,7 @@ from typing import Final
 
 from config.schedule import Job
 from jobs.status import LedgerStatus
-from worker.redis_status import RedisStatus
+from worker.redis_status import BrokerStatus, RedisStatus, StreamStatus
 
 SLOTS_MISSED_MAX: Final = 3
 JOB_GRACE: Final = timedelta(seconds=30)
@@ -19,9 +19,15 @@ MAIL_WAIT_MAX: Final = timedelta(minutes=10)
 LOOK_WAIT_MAX: Final = timedelta(minutes=5)
 
 
-def problems(ledger: LedgerStatus, redis: RedisStatus | None, jobs: Sequence[Job]) -> list[str]:
-    """The faults, the most pressing first; none where it is healthy. ``redis`` is None where it does not answer."""
-    return [*_of_charges(ledger), *_of_running(ledger, jobs), *_of_waiting(ledger), *_of_redis(redis)]
+def problems(ledger: LedgerStatus, redis: RedisStatus, jobs: Sequence[Job]) -> list[str]:
+    """The faults, the most pressing first; none where it is healthy."""
+    return [
+        *_of_charges(ledger),
+        *_of_running(ledger, jobs),
+        *_of_waiting(ledger),
+        *_of_stream(redis.stream),
+        *_of_broker(redis.broker),
+    ]
 
 
 def _of_charges(ledger: LedgerStatus) -> Iterator[str]:
@@ -64,11 +70,10 @@ def _of_waiting(ledger: LedgerStatus) -> Iterator[str]:
         yield f"{events.unpublished} events wait to be published since {_at(events.oldest_at)}."
 
 
-def _of_redis(redis: RedisStatus | None) -> Iterator[str]:
-    if redis is None:
-        yield "Redis does not answer: spend events cannot come in and pokes are lost; the ledger is not touched."
+def _of_stream(stream: StreamStatus | None) -> Iterator[str]:
+    if stream is None:
+        yield "Redis does not answer: spend events cannot come in; the ledger is not touched."
         return
-    stream = redis.stream
     if not stream.exists or not stream.intakes:
         yield "Nobody reads the stream of spend events: is `refill intake` running?"
     if stream.oldest_s is not None and stream.oldest_s > SPEND_WAIT_S_MAX:
@@ -76,6 +81,11 @@ def _of_redis(redis: RedisStatus | None) -> Iterator[str]:
             f"Spend events wait for {_length(timedelta(seconds=stream.oldest_s))}:"
             f" {stream.waiting:,} unread, {stream.pending:,} read and not posted."
         )
+
+
+def _of_broker(broker: BrokerStatus | None) -> Iterator[str]:
+    if broker is None:
+        yield "The broker does not answer: pokes are lost and no sweep runs until it does; nothing is charged."
 
 
 def _length(span: timedelta) -> str:

@@ -8,11 +8,10 @@ import time
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
-import redis
 import structlog
 from dramatiq.message import Message
 
-from worker.broker import PokeBroker
+from worker.broker import AnyBroker
 from worker.outage import Outage
 
 log = structlog.get_logger()
@@ -55,18 +54,19 @@ def read_poke(payload: str) -> Poke | None:
 
 
 class Sender:
-    """Puts pokes into their queues. Where Redis is lost they are dropped, said once: the sweeps find the rows."""
+    """Puts pokes into their queues. Where the broker is lost they are dropped, said once: the sweeps find the
+    rows."""
 
-    def __init__(self, broker: PokeBroker) -> None:
+    def __init__(self, broker: AnyBroker) -> None:
         self._broker = broker
-        self._outage = Outage("redis")
+        self._outage = Outage(broker.dependency)
         self._lock = threading.Lock()
         self._silent_until = 0.0
         self._dropped = 0
 
     def send(self, poke: Poke) -> bool:
         """Whether it was sent. After a failure nothing is tried for a moment, so that nobody waits for a lost
-        Redis."""
+        broker."""
         with self._lock:
             if time.monotonic() < self._silent_until:
                 self._dropped += 1
@@ -76,13 +76,13 @@ class Sender:
         )
         try:
             self._broker.enqueue(message)
-        except redis.RedisError as error:
+        except self._broker.losses as error:
             self._note_lost(error)
             return False
         self._note_sent()
         return True
 
-    def _note_lost(self, error: redis.RedisError) -> None:
+    def _note_lost(self, error: Exception) -> None:
         with self._lock:
             self._dropped += 1
             self._silent_until = time.monotonic() + self._outage.note(error)

@@ -1,5 +1,5 @@
-"""How refill is, as far as Redis knows: what waits in the stream of spend events, who reads it, and the queues of
-pokes."""
+"""How refill is, as far as Redis and the broker know: what waits in the stream of spend events, who reads it, and the
+queues of pokes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import redis
 
-from worker.broker import NAMESPACE
+from jobs.errors import BrokerUnavailable
+from worker.broker import AnyBroker
 from worker.pokes import QUEUES
 from worker.stream import GROUP, STREAM, reading_key
 
@@ -31,17 +32,38 @@ class StreamStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class RedisStatus:
-    """The stream, and how many pokes lie in each queue."""
+class BrokerStatus:
+    """What carries the pokes, ``redis`` or ``rabbitmq``, and how many lie in each queue."""
 
-    stream: StreamStatus
+    kind: str
     queues: Mapping[str, int]
 
 
-def look(stream: redis.Redis, broker: redis.Redis) -> RedisStatus:
-    """The state of both now. Raises ``redis.RedisError``. Changes nothing."""
-    lengths: dict[str, int] = {queue: _length(broker, f"{NAMESPACE}:{queue}") for queue in QUEUES}
-    return RedisStatus(_stream(stream), lengths)
+@dataclass(frozen=True, slots=True)
+class RedisStatus:
+    """Redis and, which may be another system, the broker: None for what does not answer."""
+
+    stream: StreamStatus | None
+    broker: BrokerStatus | None
+
+
+def look(stream: redis.Redis, broker: AnyBroker) -> RedisStatus:
+    """The state of both now. Changes nothing."""
+    return RedisStatus(_stream_or_none(stream), _broker_or_none(broker))
+
+
+def _stream_or_none(client: redis.Redis) -> StreamStatus | None:
+    try:
+        return _stream(client)
+    except redis.RedisError:
+        return None  # that it does not answer is what there is to say
+
+
+def _broker_or_none(broker: AnyBroker) -> BrokerStatus | None:
+    try:
+        return BrokerStatus(broker.dependency, broker.lengths(QUEUES))
+    except BrokerUnavailable:
+        return None
 
 
 def _stream(client: redis.Redis) -> StreamStatus:
@@ -65,11 +87,6 @@ def _stream(client: redis.Redis) -> StreamStatus:
 def _reading(client: redis.Redis) -> int:
     """How many intakes say that they read. The group is not asked: before Redis 7 it forgets who found nothing."""
     return sum(1 for _ in client.scan_iter(match=reading_key("*"), count=1_000))
-
-
-def _length(client: redis.Redis, key: str) -> int:
-    length: Any = client.llen(key)
-    return int(length)
 
 
 def _age_s(client: redis.Redis, ids: list[bytes]) -> float | None:

@@ -43,7 +43,7 @@ class Scheduler:
     restarted."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet. Raises ``SettingsError`` and BrokerUnsupported."""
+        """Connects to nothing yet. Raises ``SettingsError``."""
         self._url = settings.needed("database_url")
         self._retry_s = settings.leader_retry_s
         self._jobs = tuple(schedule(settings).values())

@@ -18,7 +18,7 @@ from config.settings import Settings
 from jobs.errors import RedisUnavailable
 from jobs.ledger.database import check_schema, connect
 from worker.actors import Tasks, declare
-from worker.broker import PokeBroker, open_broker
+from worker.broker import AnyBroker, open_broker
 from worker.outside import outside
 from worker.pokes import QUEUES, Queue, Sender
 from worker.pool import open_pool
@@ -36,12 +36,12 @@ class Workers:
     """All threads of one worker process."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet. Raises ``SettingsError`` and BrokerUnsupported."""
+        """Connects to nothing yet. Raises ``SettingsError``."""
         self._threads = threads(settings.worker_threads)
         self._pool = open_pool(settings.needed("database_url"), sum(self._threads.values()) + 1, "refill worker")
         self._sender = Sender(open_broker(settings.needed("broker_url")))
         tasks = Tasks(self._pool, outside(settings), self._sender)
-        self._brokers: dict[Queue, PokeBroker] = {}
+        self._brokers: dict[Queue, AnyBroker] = {}
         self._workers: list[Worker] = []
         for queue, count in self._threads.items():
             broker = open_broker(settings.needed("broker_url"))
@@ -77,13 +77,13 @@ def threads(charges: int) -> Mapping[Queue, int]:
 def check_surroundings(settings: Settings) -> None:
     """What a worker or a scheduler cannot do without, said at its start.
 
-    Raises DatabaseUnavailable, SchemaOutdated and RedisUnavailable.
+    Raises DatabaseUnavailable, SchemaOutdated, RedisUnavailable and BrokerUnavailable.
     """
     with connect(settings.needed("database_url"), application="refill start") as connection:
         check_schema(connection)
-    for url in {settings.needed("redis_url"), settings.needed("broker_url")}:
-        with open_redis(url) as client:
-            try:
-                client.ping()
-            except redis.RedisError as error:
-                raise RedisUnavailable(f"Redis does not answer: {error}") from error
+    with open_redis(settings.needed("redis_url")) as client:
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise RedisUnavailable(f"Redis does not answer: {error}") from error
+    open_broker(settings.needed("broker_url")).check()

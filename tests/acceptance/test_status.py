@@ -9,9 +9,11 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 
 from tests.support.processes import REFILL, Processes, clean_environment
 from tests.support.waiting import eventually
+from worker.broker import open_broker
 from worker.redis_status import look
 from worker.stream import SpendStream, open_redis, reading_key
 
@@ -53,6 +55,12 @@ class Site:
         return done.returncode, json.loads(done.stdout or "{}"), json.loads(done.stderr or "{}")
 
 
+def intakes(client: redis.Redis, broker_url: str) -> int:
+    stream = look(client, open_broker(broker_url)).stream
+    assert stream is not None
+    return stream.intakes
+
+
 @pytest.fixture
 def site(processes: Processes, database: str, redis_url: str, tmp_path: Path) -> Site:
     return Site(processes, database, redis_url, tmp_path / "mail")
@@ -63,10 +71,10 @@ def test_an_intake_that_waits_at_an_empty_stream_is_seen_to_read(redis_url: str)
         stream = SpendStream(client, "one")
         stream.ensure_group()
         stream.read_new(1, 1)
-        assert look(client, client).stream.intakes == 1
+        assert intakes(client, redis_url) == 1
 
         client.delete(reading_key("one"))
-        assert look(client, client).stream.intakes == 0
+        assert intakes(client, redis_url) == 0
 
 
 def test_a_site_on_which_everything_runs_is_healthy(site: Site) -> None:
@@ -81,6 +89,7 @@ def test_a_site_on_which_everything_runs_is_healthy(site: Site) -> None:
     answered = eventually(answer, timeout=30)
     assert answered["leader"]["is_leading"]
     assert answered["redis"]["stream"]["intakes"] == 1
+    assert answered["broker"]["kind"] == "redis"
 
 
 def test_a_site_on_which_nothing_runs_is_not_and_says_what_is_missing(site: Site) -> None:
@@ -97,6 +106,7 @@ def test_what_does_not_answer_is_said_without_a_traceback(site: Site) -> None:
     assert "PostgreSQL" in error["message"]
     status, answer, error = site.status(REDIS_URL="redis://127.0.0.1:1/0")
     assert (status, error["error"], answer["redis"]) == (1, "unhealthy", None)
+    assert answer["broker"] is None
 
 
 def test_people_get_tables_and_the_reasons(site: Site) -> None:

@@ -10,7 +10,7 @@ import pytest
 from config.schedule import Job
 from jobs.status import Events, JobRun, Leader, LedgerStatus, Messages, UnclearCharge, Waiting
 from worker.health import problems
-from worker.redis_status import RedisStatus, StreamStatus
+from worker.redis_status import BrokerStatus, RedisStatus, StreamStatus
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 JOBS = [Job("recharge_sweep", 30, "A sweep.")]
@@ -27,7 +27,9 @@ WELL = LedgerStatus(
     messages=Messages(0, None, 0, 0, 0),
     events=Events(0, None),
 )
-REDIS = RedisStatus(StreamStatus(exists=True, waiting=0, pending=0, oldest_s=None, intakes=1), {})
+READ = StreamStatus(exists=True, waiting=0, pending=0, oldest_s=None, intakes=1)
+QUEUES = BrokerStatus("redis", {})
+REDIS = RedisStatus(READ, QUEUES)
 REVIEW = UnclearCharge(7, "needs_review", "camp-1", 1000, "USD", "pi_1", "the amount differs", NOW, None)
 
 
@@ -84,12 +86,13 @@ def test_what_is_on_its_way_is_no_fault(ledger: LedgerStatus) -> None:
 @pytest.mark.parametrize(
     ("redis", "said"),
     [
-        (None, "Redis does not answer"),
-        (RedisStatus(StreamStatus(False, 0, 0, None, 0), {}), "Nobody reads the stream"),
-        (RedisStatus(StreamStatus(True, 0, 0, None, 0), {}), "Nobody reads the stream"),
-        (RedisStatus(StreamStatus(True, 5, 6, 61.0, 1), {}), "61 s: 5 unread, 6 read and not posted"),
+        (RedisStatus(None, QUEUES), "Redis does not answer"),
+        (RedisStatus(StreamStatus(False, 0, 0, None, 0), QUEUES), "Nobody reads the stream"),
+        (RedisStatus(StreamStatus(True, 0, 0, None, 0), QUEUES), "Nobody reads the stream"),
+        (RedisStatus(StreamStatus(True, 5, 6, 61.0, 1), QUEUES), "61 s: 5 unread, 6 read and not posted"),
+        (RedisStatus(READ, None), "The broker does not answer"),
     ],
 )
-def test_each_fault_of_redis_is_said(redis: RedisStatus | None, said: str) -> None:
+def test_each_fault_of_redis_and_the_broker_is_said(redis: RedisStatus, said: str) -> None:
     [problem] = problems(WELL, redis, JOBS)
     assert said in problem

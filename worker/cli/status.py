@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import redis
 import typer
 
 from config.schedule import Job, schedule
@@ -17,10 +16,11 @@ from jobs.ledger.database import check_schema, connect
 from jobs.money import Money, format_money
 from jobs.status import LedgerStatus
 from worker import redis_status
+from worker.broker import open_broker
 from worker.cli.parts import Session, example, single
 from worker.console import Column, Printer, shown
 from worker.health import problems
-from worker.redis_status import RedisStatus
+from worker.redis_status import BrokerStatus, RedisStatus, StreamStatus
 from worker.stream import open_redis
 
 app = single()
@@ -60,24 +60,23 @@ def _ledger(settings: Settings, jobs: Sequence[Job]) -> LedgerStatus:
         return ledger_status.look(connection, [job.name for job in jobs])
 
 
-def _redis(settings: Settings) -> RedisStatus | None:
-    with open_redis(settings.needed("redis_url")) as stream, open_redis(settings.needed("broker_url")) as broker:
-        try:
-            return redis_status.look(stream, broker)
-        except redis.RedisError:
-            return None  # that it does not answer is what there is to say
+def _redis(settings: Settings) -> RedisStatus:
+    broker = open_broker(settings.needed("broker_url"))
+    with open_redis(settings.needed("redis_url")) as stream:
+        return redis_status.look(stream, broker)
 
 
-def _plain(ledger: LedgerStatus, streams: RedisStatus | None, found: Sequence[str]) -> Mapping[str, Any]:
+def _plain(ledger: LedgerStatus, streams: RedisStatus, found: Sequence[str]) -> Mapping[str, Any]:
     return {
         "healthy": not found,
         "problems": list(found),
         **asdict(ledger),
-        "redis": None if streams is None else asdict(streams),
+        "redis": None if streams.stream is None else {"stream": asdict(streams.stream)},
+        "broker": None if streams.broker is None else asdict(streams.broker),
     }
 
 
-def _show(printer: Printer, ledger: LedgerStatus, streams: RedisStatus | None) -> None:
+def _show(printer: Printer, ledger: LedgerStatus, streams: RedisStatus) -> None:
     printer.record(_summary(ledger, streams), title=f"refill at {shown(ledger.now)}")
     printer.rows(_JOBS, [asdict(run) for run in ledger.jobs], title="Scheduled jobs")
     _section(printer, _WAITING, [asdict(one) for one in ledger.waiting], "Accounts below their trigger")
@@ -96,15 +95,17 @@ def _section(printer: Printer, columns: Sequence[Column], rows: Sequence[Mapping
         printer.rows(columns, rows, title=title)
 
 
-def _summary(ledger: LedgerStatus, streams: RedisStatus | None) -> dict[str, object]:
+def _summary(ledger: LedgerStatus, streams: RedisStatus) -> dict[str, object]:
     leader = ledger.leader
     is_led = leader is not None and leader.is_leading
     messages = ledger.messages
     return {
         "PostgreSQL": "answers",
-        "Redis": "does not answer" if streams is None else "answers",
+        "Redis": "does not answer" if streams.stream is None else "answers",
+        "broker": "does not answer" if streams.broker is None else f"{_BROKERS[streams.broker.kind]} answers",
         "leader": f"{leader.name} since {shown(leader.since)}" if leader and is_led else "nobody",
-        **({} if streams is None else _stream_lines(streams)),
+        **({} if streams.stream is None else _stream_lines(streams.stream)),
+        **({} if streams.broker is None else {"pokes": _pokes(streams.broker)}),
         "quarantine": f"{ledger.quarantined:,} spend events, {ledger.quarantined_24h:,} in the last day",
         "messages": (
             f"{messages.pending:,} pending, {messages.poisoned:,} poisoned, {messages.unaddressed:,} without address"
@@ -113,18 +114,21 @@ def _summary(ledger: LedgerStatus, streams: RedisStatus | None) -> dict[str, obj
     }
 
 
-def _stream_lines(streams: RedisStatus) -> dict[str, str]:
-    stream = streams.stream
+def _pokes(broker: BrokerStatus) -> str:
+    return ", ".join(f"{count:,} {queue}" for queue, count in broker.queues.items())
+
+
+def _stream_lines(stream: StreamStatus) -> dict[str, str]:
     more = "more than " if stream.waiting > redis_status.COUNTED_MAX else ""
     counted = min(stream.waiting, redis_status.COUNTED_MAX)
     oldest = "" if stream.oldest_s is None else f", the oldest for {stream.oldest_s:.1f} s"
     return {
         "spend stream": f"{more}{counted:,} unread, {stream.pending:,} read and not posted{oldest}",
         "intakes": f"{stream.intakes} reading",
-        "pokes": ", ".join(f"{count:,} {queue}" for queue, count in streams.queues.items()),
     }
 
 
+_BROKERS = {"redis": "Redis", "rabbitmq": "RabbitMQ"}
 _JOBS = (
     Column("job", "Job"),
     Column("claimed_at", "Triggered"),
