@@ -84,6 +84,11 @@ def test_what_is_stored_is_the_same_program(examples: dict[str, Program]) -> Non
         assert from_json(program.to_json()).to_json() == program.to_json()
 
 
+def test_what_is_stored_is_read_once_for_each_content(examples: dict[str, Program]) -> None:
+    texts = [program.to_json() for program in examples.values()]
+    assert len({id(from_json(text)) for text in texts * 2}) == len(texts)
+
+
 def test_a_small_program_is_enough() -> None:
     program = parse_program(content())
     assert (program.time_zone, program.wait_limit_s, program.sells) == ("UTC", 0, "packs")
