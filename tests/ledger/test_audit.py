@@ -200,7 +200,7 @@ def _unguard(connection: Connection) -> None:
         """
         do $$ declare c record; begin
             for c in select conrelid::regclass as t, conname from pg_constraint
-                     where connamespace = 'refill'::regnamespace and contype = 'c' loop
+                     where connamespace = 'refill'::regnamespace and contype = 'c' and coninhcount = 0 loop
                 execute format('alter table %s drop constraint %I', c.t, c.conname);
             end loop;
         end $$

@@ -23,7 +23,9 @@ DESCRIPTION: LiteralString = """
            format_type(atttypid, atttypmod) || ' ' || attnotnull || ' ' || coalesce(pg_get_expr(adbin, adrelid), '')
     from pg_class c join pg_attribute a on a.attrelid = c.oid and attnum > 0 and not attisdropped
     left join pg_attrdef on adrelid = c.oid and adnum = attnum
-    where relnamespace = 'refill'::regnamespace and relkind in ('r', 'v')
+    where relnamespace = 'refill'::regnamespace and relkind in ('r', 'p', 'v')
+    union all select 'partition', oid::regclass::text, pg_get_expr(relpartbound, oid)
+    from pg_class where relnamespace = 'refill'::regnamespace and relispartition
     union all select 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
     from pg_constraint where connamespace = 'refill'::regnamespace
     union all select 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid)

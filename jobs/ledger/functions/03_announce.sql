@@ -55,8 +55,14 @@ begin
 end $$;
 
 -- The spend event that took an account from a level or above to below it, or null where it was no spend.
+--
+-- The settings pin the plan: the newest entries from each month's index, merged. For an empty month, as the first of each is,
+-- Postgres would plan to read it whole and keep that plan while it fills; and it would sort all entries of a busy account.
 create or replace function refill.crossing_event(p_before refill.account, p_after refill.account, p_level bigint) returns text
-language sql stable as $$
+language sql stable
+set enable_seqscan = off
+set enable_sort = off
+as $$
     select e.event_id
     from (  -- the newest entries are those of this posting; a batch has no more
         select * from refill.entry n
