@@ -33,6 +33,7 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 from dramatiq.middleware import AgeLimit
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from jobs.errors import BrokerUnavailable
@@ -44,22 +45,23 @@ log = structlog.get_logger()
 NAMESPACE: Final = "refill.pokes"
 WAITING_MAX: Final = 100_000  # in one queue; the oldest go first, and the sweeps find their rows
 HEARTBEAT_S: Final = 10  # after about twice this an end that fell silent is given up
-_TEND_S: Final = HEARTBEAT_S / 4
 _RETRY_LOOK_S: Final = 0.25
 _FLUSH_S: Final = 2.0
+_QUICK_S: Final = 1.0
 _NOT_FOUND: Final = 404
 
 # Every wait of the client has an end. A URL may say otherwise in its query.
 _DEFAULTS: Final[Mapping[str, str]] = {
     "heartbeat": str(HEARTBEAT_S),
     "socket_timeout": "5",
-    "stack_timeout": "10",
+    "stack_timeout": "5",
     "blocked_connection_timeout": "10",  # RabbitMQ takes nothing while it is short of memory or disk
     "tcp_options": "{'TCP_USER_TIMEOUT': 10000}",
 }
 _TRANSIENT: Final = pika.BasicProperties(delivery_mode=1)  # type: ignore[no-untyped-call]
-# AssertionError: what pika raises where its connection dies in the midst of a call.
-_LOSSES: Final = (AMQPError, OSError, AssertionError)
+# A part of what goes wrong while connecting has a tree of its own. AssertionError: what pika raises where its
+# connection dies in the midst of a call.
+_LOSSES: Final = (AMQPError, AMQPConnectorException, OSError, AssertionError)
 
 
 class RabbitBroker(Broker):
@@ -118,6 +120,8 @@ class Publisher:
 
     def __init__(self, parameters: pika.URLParameters) -> None:
         self._parameters = parameters
+        heartbeat = parameters.heartbeat
+        self._tend_s = (heartbeat if isinstance(heartbeat, int) and heartbeat else HEARTBEAT_S) / 4
         self._one_at_a_time = threading.Lock()
         self._channel: BlockingChannel | None = None
         self._declared: set[str] = set()
@@ -137,7 +141,7 @@ class Publisher:
                 with _losses_named():
                     self._send(queue, body)
             except BrokerUnavailable:
-                if not had_channel:
+                if not had_channel or time.monotonic() - asked_at > _QUICK_S:
                     raise
                 # After a restart of RabbitMQ the connection is a dead one, and a new one may work.
                 with _losses_named():
@@ -178,7 +182,7 @@ class Publisher:
 
     def _tend(self) -> None:
         """Answers heartbeats while nobody publishes. A connection that is lost meanwhile is made anew when needed."""
-        while not self._closed.wait(_TEND_S):
+        while not self._closed.wait(self._tend_s):
             with self._one_at_a_time:
                 try:
                     if self._channel is not None:
