@@ -10,9 +10,9 @@ One queue for each outside system that may keep us waiting, so that a silent mai
 
 What was found by running Dramatiq's Redis broker, and what follows from it here:
 
-- its consumer asks again and again, with pauses: quick is dear and cheap is slow. Here each poke rings a bell, on
-which
-  an idle consumer waits inside Redis: a poke is taken up in two milliseconds, and waiting costs nearly nothing;
+- its consumer asks again and again, with pauses that grow to a second: the first poke after a quiet time is late. Here
+  a consumer waits inside Redis for something in its queue: a poke is taken up in a millisecond, however long it was
+  quiet, and waiting costs nearly nothing. One that has its hands full goes on as soon as one of them is free;
 - delayed messages are orphaned when Redis restarts: nothing is ever delayed, so there are no queues for them;
 - a killed worker's messages come back late, through maintenance that runs by chance: a sweep has found the row
 before;
@@ -23,8 +23,8 @@ before;
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 import redis
 from dramatiq.broker import Consumer, MessageProxy
@@ -44,10 +44,9 @@ if TYPE_CHECKING:
 AnyBroker: TypeAlias = "PokeBroker | RabbitBroker"
 
 NAMESPACE: Final = "refill:pokes"
-BELL_WAIT_S: Final = 0.25  # then it looks anyway: the bell may have woken a worker that had its hands full
-BELLS_KEPT: Final = 64
+IDLE_WAIT_S: Final = 1  # then it asks anyway, as a sign of life; for so long it does not see that it is to stop
 HEARTBEAT_TIMEOUT_MS: Final = 60_000
-MAINTENANCE_CHANCE: Final = 10_000  # in a million requests: about every quarter of a minute for an idle queue
+MAINTENANCE_CHANCE: Final = 40_000  # in a million requests: about twice a minute for an idle queue
 DEAD_MESSAGE_MS: Final = 3_600_000
 MAX_AGE_MS: Final = 600_000
 _ANSWER_S: Final = 10
@@ -55,39 +54,63 @@ _CONNECT_S: Final = 5
 _LOOK_MS: Final = 1
 
 
-class BellConsumer(Consumer):
-    """Dramatiq's own consumer, which waits for the bell where it finds nothing."""
+class Fetcher(Protocol):
+    """What is used of Dramatiq's own consumer: it keeps what it fetched, and never more than it may have in hand."""
 
-    def __init__(self, looks: Consumer, client: redis.Redis, bell: str) -> None:
-        self._looks = looks
+    message_cache: Sequence[bytes]
+
+    @property
+    def outstanding_message_count(self) -> int: ...
+    def __next__(self) -> MessageProxy | None: ...
+    def ack(self, message: MessageProxy) -> None: ...
+    def nack(self, message: MessageProxy) -> None: ...
+    def requeue(self, messages: Iterable[MessageProxy]) -> None: ...
+    def close(self) -> None: ...
+
+
+class WaitingConsumer(Consumer):
+    """Dramatiq's own consumer, asked only when there is something to fetch and room for it."""
+
+    def __init__(self, fetcher: Fetcher, client: redis.Redis, queue: str, prefetch: int) -> None:
+        self._fetcher = fetcher
         self._client = client
-        self._bell = bell
+        self._queue = queue
+        self._prefetch = prefetch
+        self._room = threading.Event()
 
     def __next__(self) -> MessageProxy | None:
-        """The next message, or None where nothing came for BELL_WAIT_S. Raises dramatiq's ConnectionClosed."""
+        """The next message, or None where nothing came for IDLE_WAIT_S. Raises dramatiq's ConnectionClosed."""
         try:
-            message: MessageProxy | None = next(self._looks)
-            if message is None:
-                self._client.blpop([self._bell], BELL_WAIT_S)
+            return next(self._fetcher) if self._fetcher.message_cache or self._can_fetch() else None
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
-        return message
 
     def ack(self, message: MessageProxy) -> None:
-        self._looks.ack(message)
+        self._fetcher.ack(message)
+        self._room.set()
 
     def nack(self, message: MessageProxy) -> None:
-        self._looks.nack(message)
+        self._fetcher.nack(message)
+        self._room.set()
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        self._looks.requeue(messages)
+        self._fetcher.requeue(messages)
 
     def close(self) -> None:
-        self._looks.close()
+        self._fetcher.close()
+
+    def _can_fetch(self) -> bool:
+        """Waits for room in hand, and then for something in the queue; False where there is no room."""
+        self._room.clear()
+        if self._fetcher.outstanding_message_count >= self._prefetch and not self._room.wait(IDLE_WAIT_S):
+            return False
+        # From the head of the queue to its head: nothing moves, but Redis answers as soon as there is something.
+        self._client.blmove(self._queue, self._queue, IDLE_WAIT_S, "LEFT", "LEFT")
+        return True
 
 
 class PokeBroker(RedisBroker):
-    """Dramatiq's Redis broker with bells, and without queues for delayed messages."""
+    """Dramatiq's Redis broker with consumers that wait in Redis, and without queues for delayed messages."""
 
     dependency: Final = "redis"
     losses: Final = (redis.RedisError,)  # what `enqueue` raises while Redis is lost
@@ -113,21 +136,18 @@ class PokeBroker(RedisBroker):
             self.emit_after("declare_queue", queue_name)
 
     def enqueue(self, message: Message[object], *, delay: int | None = None) -> Message[object]:
-        """Puts the message into its queue and rings. Raises ``redis.RedisError``, and ValueError for a delay."""
+        """Puts the message into its queue. Raises ``redis.RedisError``, and ValueError for a delay."""
         if delay is not None:
             raise ValueError("a poke is never delayed: what is due later is a row with its time")
         enqueued: Message[object] = super().enqueue(message)
-        with self.client.pipeline(transaction=False) as pipeline:
-            pipeline.rpush(_bell(message.queue_name), 1)
-            pipeline.ltrim(_bell(message.queue_name), -BELLS_KEPT, -1)
-            pipeline.execute()
         return enqueued
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 0) -> Consumer:
         """Waits until Redis answers, and then consumes: a lost Redis is said once, not at every try."""
         while not self._closing.is_set() and not self._answers():
             self._closing.wait(self._pause_s)
-        return BellConsumer(super().consume(queue_name, prefetch, _LOOK_MS), self.client, _bell(queue_name))
+        fetcher = cast(Fetcher, super().consume(queue_name, prefetch, _LOOK_MS))
+        return WaitingConsumer(fetcher, self.client, f"{NAMESPACE}:{queue_name}", prefetch)
 
     def lengths(self, queues: Iterable[str]) -> dict[str, int]:
         """How many pokes wait in each of these queues. Changes nothing. Raises BrokerUnavailable."""
@@ -155,10 +175,6 @@ class PokeBroker(RedisBroker):
             return False
         self._outage.over()
         return True
-
-
-def _bell(queue_name: str) -> str:
-    return f"{NAMESPACE}:{queue_name}.bell"
 
 
 def open_broker(url: str) -> AnyBroker:

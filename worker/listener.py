@@ -64,10 +64,10 @@ class Listener:
     def _listen(self, connection: Connection) -> None:
         while not self._stop.is_set():
             wait_s = WINDOW_S if self._coalescer.is_waiting else _LOOK_S
-            for said in connection.notifies(timeout=wait_s, stop_after=1):
-                if self._coalescer.offer(said.payload, time.monotonic()):
-                    self._pass_on(said.payload)
-            for payload in self._coalescer.due(time.monotonic()):
+            said = [one.payload for one in connection.notifies(timeout=wait_s, stop_after=1)]
+            now = time.monotonic()
+            fresh = [payload for payload in said if self._coalescer.offer(payload, now)]
+            for payload in sorted([*fresh, *self._coalescer.due(now)], key=_waits):
                 self._pass_on(payload)
 
     def _pass_on(self, payload: str) -> None:
@@ -76,3 +76,8 @@ class Listener:
             log.warning("poke.malformed", payload=payload[:100])
             return
         self._sender.send(poke)
+
+
+def _waits(payload: str) -> bool:
+    """Whether others go before it: of what one transaction says, a card that is to be charged comes first."""
+    return not payload.startswith(("evaluate", "advance"))
