@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -50,18 +51,20 @@ class Ground:
 
 
 @contextmanager
-def ground(accounts: int, configuration: Mapping[str, str] | None = None) -> Iterator[Ground]:
+def ground(
+    accounts: int, configuration: Mapping[str, str] | None = None, granted_ago: timedelta = timedelta()
+) -> Iterator[Ground]:
     """Servers, and a template of a ledger of so many accounts. `configuration` adds to the server's settings."""
     with tempfile.TemporaryDirectory(prefix="refill-bench-", ignore_cleanup_errors=True) as directory:
         postgres = Postgres(Path(directory), shared_buffers=_SHARED_BUFFERS, configuration=configuration)
         redis_server = Redis(Path(directory))
         with running(postgres), running(redis_server):
             server_url = database_url(postgres.url, "postgres")
-            fill(make_database(server_url, _TEMPLATE), accounts)
+            fill(make_database(server_url, _TEMPLATE), accounts, granted_ago)
             yield Ground(server_url, redis_server.url, accounts)
 
 
-def fill(url: str, accounts: int) -> None:
+def fill(url: str, accounts: int, granted_ago: timedelta = timedelta()) -> None:
     """Accounts `account-1` to `account-N` of the program points, with LOTS lots of LOT_CREDITS each."""
     migrate(url)
     with connect(url) as connection:
@@ -77,8 +80,8 @@ def fill(url: str, accounts: int) -> None:
                 "select count(*) from (select array_agg(account_id) as ids, count(*)::int as n from refill.account) a,"
                 " refill.post_grants(a.ids, array_fill(%s::bigint, array[a.n]),"
                 " array_fill('infinity'::timestamptz, array[a.n]), array_fill(0::bigint, array[a.n]), 'promotion',"
-                " null, null, null, 'bench')",
-                (LOT_CREDITS,),
+                " null, null, null, 'bench', now() - %s)",
+                (LOT_CREDITS, granted_ago),
             )
         connection.execute("vacuum analyze")
         connection.execute("checkpoint")
