@@ -1,11 +1,22 @@
 """Which scheduler leads: the one whose session holds an advisory lock in Postgres. Any number may run.
 
-    waiting --lock taken--> leading --connection lost, or stopped--> waiting
+    waiting ──lock taken──► leading ──stopped: the lock is given back at once──────────► ended
+       ▲  ╲                    │
+       │   ╲──not free──╮      ├──killed: its kernel closes the session, at once──────► gone
+       │                │      ├──session lost: seen within CHECK_S───────────────╮
+       │◄──asks again───╯      ├──cut off: no answer for UNANSWERED_MS────────────┤
+       │                       ╰──frozen: notices when it goes on─────────────────┤
+       ╰──────────────────────────────────────────────────────────────────────────╯
 
-The lock lives as long as its connection: a leader that is killed, or cut off, loses it as soon as Postgres notices.
-There may be a moment in which a leader that was cut off still believes in itself; claimed slots make that harmless
-(`jobs.slots`). Needs a session of its own: behind a pooler that hands transactions around, give the scheduler a
-direct URL.
+The lock lives as long as its session, and the session as long as somebody asks in it: a leader asks every second
+(`Leadership.is_held`), and Postgres itself ends a session in which nobody asked for SILENT_MS
+(``idle_session_timeout``). It needs no word from the client for that: a leader whose machine lost its power or its
+network, or whose process stands still, loses the lock as surely as one that was killed. A leader that is cut off stops
+before Postgres gives it up (UNANSWERED_MS < SILENT_MS), and another leads REFILL_LEADER_RETRY_S later at most.
+
+There may still be a moment in which two believe to lead, where one stood still and goes on. Claimed slots make that
+harmless (`jobs.slots`), and no clock but that of Postgres has a say. Needs a session of its own: behind a pooler that
+hands transactions around, give the scheduler a direct URL.
 """
 
 from __future__ import annotations
@@ -22,7 +33,8 @@ from jobs.ledger.database import Connection, fetch_one, open_connection
 from jobs.slots import LEADER_LOCK, note_election
 
 APPLICATION: Final = "refill leader"
-UNANSWERED_MS: Final = 10_000  # a leader that is cut off learns it this soon
+UNANSWERED_MS: Final = 3_000  # after so long without a word from its machine the leader gives Postgres up
+SILENT_MS: Final = 5_000  # after so long without a question Postgres gives the leader up
 
 
 def process_name() -> str:
@@ -43,11 +55,13 @@ class Leadership:
             self._connection = open_connection(self._url, application=APPLICATION)
         is_leader: bool = fetch_one(self._connection, "select pg_try_advisory_lock(%s)", (LEADER_LOCK,))[0]
         if is_leader:
+            self._connection.execute(f"set idle_session_timeout = {SILENT_MS}; set tcp_user_timeout = {SILENT_MS}")
             note_election(self._connection, process_name())
         return is_leader
 
     def is_held(self) -> bool:
-        """Whether the session that holds the lock still lives; asks Postgres."""
+        """Whether the session that holds the lock still lives; asks Postgres, which is the sign of life it waits
+        for."""
         if self._connection is None:
             return False
         try:

@@ -25,6 +25,10 @@ log = structlog.get_logger()
 
 OLDEST_SERVER = 150000  # PostgreSQL 15, as the contract promises
 CONNECT_TIMEOUT_S = 10
+# For the server's end: a silent client is given up after 25 s, one that takes no answer after a minute.
+_SIGNS_OF_LIFE = (
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=60000"
+)
 MIGRATION_LOCK = 7_355_608  # any number that only migrations take
 
 Connection: TypeAlias = psycopg.Connection[TupleRow]
@@ -70,12 +74,18 @@ def open_connection(url: str, *, application: str = "refill") -> Connection:
 
 
 def connection_options(application: str) -> dict[str, Any]:
-    """What every connection asks for: UTC, a name that the server's own views show, and an end to waiting."""
+    """What every connection asks for: UTC, a name that the server's own views show, and an end to waiting.
+
+    Both ends ask each other for a sign of life. The server's own default is two hours, and for so long a machine that
+    lost its power or its network would keep its locks: on accounts, on a job, on leadership.
+    """
     return {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": application,
-        "options": "-c timezone=UTC",
-        "keepalives_idle": 30,
+        "options": f"-c timezone=UTC {_SIGNS_OF_LIFE}",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
     }
 
 

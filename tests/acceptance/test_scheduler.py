@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from apscheduler.jobstores.memory import MemoryJobStore
 
 from config.schedule import Job
 from config.settings import Settings
-from jobs.ledger.database import Connection, connect
+from jobs.ledger.database import Connection, connect, database_now
 from tests.support.processes import Processes, Running
 from tests.support.seed import count
 from tests.support.waiting import eventually
@@ -110,6 +111,18 @@ def test_a_leader_that_loses_its_session_leads_no_more_and_tries_again(
     ledger.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", (APPLICATION,))
     leader.wait_for_event("scheduler.leadership_lost")
     assert eventually(lambda: len(leader.events("scheduler.elected")) == 2)
+
+
+def test_a_leader_that_stands_still_is_replaced_and_learns_it(schedulers: Schedulers, ledger: Connection) -> None:
+    leader = schedulers.lead()
+    standby = schedulers.start()
+    leader.signal(signal.SIGSTOP)
+    stopped_at = database_now(ledger)
+    standby.wait_for_event("scheduler.elected", timeout=15)
+    assert database_now(ledger) - stopped_at < timedelta(seconds=10)
+    leader.signal(signal.SIGCONT)
+    leader.wait_for_event("scheduler.leadership_lost")
+    assert len(leader.events("scheduler.elected")) == 1
 
 
 def test_two_that_both_believe_to_lead_trigger_each_slot_once(
