@@ -196,13 +196,8 @@ _POST_SUMMARY: Final[LiteralString] = """
 """
 
 
-def prepare_connection(connection: Connection, lock_timeout_ms: int = 0) -> None:
-    """Sets a connection up for posting batches: each one is planned for its own size.
-
-    Postgres would settle on one plan for arrays of any length after five batches, and that plan is a tenth as fast.
-    `lock_timeout_ms` is the longest wait for an account that another transaction holds; 0 waits without end.
-    """
-    connection.execute("select set_config('plan_cache_mode', 'force_custom_plan', false)")
+def prepare_connection(connection: Connection, lock_timeout_ms: int) -> None:
+    """Sets a connection up for posting: the longest wait for an account that another transaction holds; 0 is for ever."""
     connection.execute("select set_config('lock_timeout', %s, false)", (str(lock_timeout_ms),))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 
+import pytest
 from psycopg import sql
 
 from jobs.audit import Finding, audit
@@ -16,6 +17,13 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 BIGINT_MAX = 2**63 - 1
+
+SET_MIN = 9  # what refill.post_spend takes unless it is told otherwise
+AS_A_SET = 1
+ONE_BY_ONE = 2**31 - 1
+both_ways = pytest.mark.parametrize(
+    "books", [AS_A_SET, ONE_BY_ONE], indirect=True, ids=["posted as a set", "posted one by one"]
+)
 
 
 # Emptying takes a hundredth of the time of a new database. Whoever changes the schema uses `database` instead.
@@ -55,10 +63,14 @@ class Answer(NamedTuple):
 
 
 class Books:
-    """The ledger in one database. Every act takes the moment at which it happens; T0 by default."""
+    """The ledger in one database. Every act takes the moment at which it happens; T0 by default.
 
-    def __init__(self, connection: Connection) -> None:
+    Batches of `set_min` events and more are posted as a set, smaller ones event by event.
+    """
+
+    def __init__(self, connection: Connection, set_min: int = SET_MIN) -> None:
         self.connection = connection
+        self.set_min = set_min
         self._events = 0
 
     def open(
@@ -175,7 +187,7 @@ class Books:
 
     def post(self, *spends: Spend, now: datetime | None = T0) -> list[Answer]:
         """A batch; one answer for each event, in order."""
-        return post(self.connection, spends, now)
+        return post(self.connection, spends, now, self.set_min)
 
     def spend(self, account: str, amount: int, event_id: str | None = None, *, now: datetime | None = T0) -> Answer:
         """One event, with an id of its own unless one is given."""
@@ -241,13 +253,15 @@ class Books:
         return fetch_one(self.connection, query, params)[0]
 
 
-def post(connection: Connection, spends: Sequence[Spend], now: datetime | None = None) -> list[Answer]:
+def post(
+    connection: Connection, spends: Sequence[Spend], now: datetime | None = None, set_min: int = SET_MIN
+) -> list[Answer]:
     """Posts a batch on any connection; one answer for each event, in order."""
     columns = [list(column) for column in zip(*spends, strict=True)]
     rows = connection.execute(
         "select outcome::text, balance, required, available, shortfall from refill.post_spend(%s::text[], %s::text[],"
-        " %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::timestamptz) order by ord",
-        [*columns, now],
+        " %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::timestamptz, %s) order by ord",
+        [*columns, now, set_min],
     ).fetchall()
     return [Answer(*row) for row in rows]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.ledger.database import Connection, connect
-from tests.ledger.books import Books, empty
+from tests.ledger.books import SET_MIN, Books, empty
 from tests.support.databases import temporary_database
 
 
@@ -34,9 +34,12 @@ def connection(ledger_url: str) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def books(connection: Connection) -> Iterator[Books]:
-    """A ledger that must be right at the end of the test, whatever happened in it."""
-    books = Books(connection)
+def books(connection: Connection, request: pytest.FixtureRequest) -> Iterator[Books]:
+    """A ledger that must be right at the end of the test, whatever happened in it.
+
+    A module that is about posting is marked with `both_ways`: each of its tests then runs with either.
+    """
+    books = Books(connection, getattr(request, "param", SET_MIN))
     yield books
     assert books.audit() == []
 

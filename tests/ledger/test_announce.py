@@ -9,7 +9,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from jobs.ledger.database import connect
-from tests.ledger.books import DAY, HOUR, MINUTE, T0, Books
+from tests.ledger.books import DAY, HOUR, MINUTE, T0, Books, both_ways
+
+pytestmark = both_ways
 
 CLEAR = 110  # the first balance that is clear of a level of 100
 

@@ -272,6 +272,7 @@ def test_an_account_opened_while_a_batch_waited_is_not_touched_without_its_lock(
             books.grant("new", 100)
             upstream.execute("begin")
             upstream.execute(CALL, ("new", 95, "e4"))
-        assert waiting.result(timeout=30) == ["accepted", "unknown_account"]
+        eventually(lambda: _is_waiting(books.connection))
         upstream.execute("commit")
+        assert waiting.result(timeout=30) == ["accepted", "insufficient_credit"]
     assert books.balance("new") == 5

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tests.ledger.books import DAY, T0, Answer, Books
+from tests.ledger.books import DAY, T0, Answer, Books, both_ways
+
+pytestmark = both_ways
 
 DEATH = T0 + 10 * DAY
 INSTANT = timedelta(microseconds=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from jobs.ledger.database import Connection
-from tests.ledger.books import BIGINT_MAX, DAY, HOUR, T0, Answer, Books, Spend, empty
+from tests.ledger.books import AS_A_SET, BIGINT_MAX, DAY, HOUR, ONE_BY_ONE, T0, Answer, Books, Spend, empty
 from tests.ledger.oracle import Oracle, OracleAccount
 
 IDLE_DAYS = 10
@@ -56,10 +57,10 @@ PROFILE = settings(
 class LedgerMachine(RuleBasedStateMachine):
     """Does the same to both, and compares."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, set_min: int) -> None:
         super().__init__()
         empty(connection)
-        self.books = Books(connection)
+        self.books = Books(connection, set_min)
         self.oracle = Oracle()
         self.now = T0
         self.posted: list[Spend] = []
@@ -135,9 +136,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.books.audit(now=self.now) == []
 
 
-def test_the_ledger_says_what_the_rules_say(connection: Connection) -> None:
+@pytest.mark.parametrize("set_min", [AS_A_SET, 4, ONE_BY_ONE], ids=["as a set", "as they come", "one by one"])
+def test_the_ledger_says_what_the_rules_say(connection: Connection, set_min: int) -> None:
     class Machine(LedgerMachine):
         def __init__(self) -> None:
-            super().__init__(connection)
+            super().__init__(connection, set_min)
 
     run_state_machine_as_test(Machine, settings=PROFILE)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.ledger.books import BIGINT_MAX, DAY, T0, Answer, Books, Spend
+from tests.ledger.books import BIGINT_MAX, DAY, T0, Answer, Books, Spend, both_ways
+
+pytestmark = both_ways
 
 
 def test_credit_that_is_there_is_spent(books: Books) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ledger.books import DAY, T0, Answer, Books, Spend
+from tests.ledger.books import DAY, T0, Answer, Books, Spend, both_ways
+
+pytestmark = both_ways
 
 FIRST = Spend("e1", "a", 30, T0 - DAY, "ref", "memo", "ada")
 

@@ -10,14 +10,3 @@ language sql immutable parallel safe as $$
     select case -side % 8
         when 0 then 'sales' when 1 then 'revenue' when 2 then 'breakage' when 3 then 'refunds' when 4 then 'promotion' end
 $$;
-
--- Credit left after each of a row of amounts, in order, where an amount that does not fit is passed over whole.
-create or replace function refill.draw_whole(remaining bigint, available bigint, amount bigint) returns bigint
-language plpgsql immutable parallel safe as $$
-begin
-    if remaining is null then remaining := available; end if;
-    if amount <= remaining then return remaining - amount; end if;
-    return remaining;
-end $$;
-
-create or replace aggregate refill.left_after(available bigint, amount bigint) (sfunc = refill.draw_whole, stype = bigint);

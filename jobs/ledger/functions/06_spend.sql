@@ -1,13 +1,13 @@
 -- For upstream, inside its own transaction: posts one spend event and returns its outcome. Call it last: the account stays
 -- locked until that transaction ends. Same rules, same code as the stream; `malformed` is answered and nothing is kept.
--- Two transactions that post the same id on different accounts at the same moment: the later one gets unique_violation and
--- is to be tried again, like any that fails with a serialization error or a deadlock.
+-- A transaction that fails with a deadlock or a serialization error is to be tried again, as ever with Postgres.
 create or replace function refill.spend(account text, amount bigint, id text, ref text default null, memo text default null)
 returns table (outcome text, balance bigint, required bigint, available bigint, shortfall bigint)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
--- One event is planned once per session and then found through indexes; planning it each time would cost more than posting it.
+-- Planned once per session and found through indexes; a plan made while a table was empty stays right when it grows.
 set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 begin
     if account is null or account = '' or length(account) > 64 or coalesce(length(id), 0) not between 1 and 64
@@ -17,6 +17,5 @@ begin
     end if;
     return query
         select p.outcome::text, p.balance, p.required, p.available, p.shortfall
-        from refill.post_spend(array[id], array[account], array[amount], array[null::timestamptz], array[ref], array[memo],
-                               array[null::text]) p;
+        from refill.post_spend_one(id, account, amount, null, ref, memo, null, null) p;
 end $$;
