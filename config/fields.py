@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         validation_alias="REFILL_INTAKE_BATCH_MAX",
         description="The most spend events that one transaction of the intake posts.",
     )
+    intake_lanes: Annotated[int, Ge(1), Le(16)] = Field(
+        2,
+        validation_alias="REFILL_INTAKE_LANES",
+        description="How many transactions one intake posts at once; each has its share of the accounts.",
+    )
     intake_block_ms: Annotated[int, Ge(1), Le(60_000)] = Field(
         1_000,
         validation_alias="REFILL_INTAKE_BLOCK_MS",
@@ -112,6 +117,11 @@ class Settings(BaseSettings):
         30,
         validation_alias="REFILL_INTAKE_CLAIM_IDLE_S",
         description="After how many seconds the events of a silent intake are taken over by another.",
+    )
+    entry_keep_months: Annotated[int, Ge(1), Le(1_200)] = Field(
+        13,
+        validation_alias="REFILL_ENTRY_KEEP_MONTHS",
+        description="How many whole months of entries `refill archive create` leaves in the ledger.",
     )
     sweep_interval_s: Annotated[int, Ge(1), Le(3_600)] = Field(
         30,

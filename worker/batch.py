@@ -7,10 +7,11 @@ A row that the database refuses although it could be read is found by halving, s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
@@ -19,6 +20,7 @@ from jobs import quarantine
 from jobs.ledger.database import Connection, first_line
 from jobs.quarantine import Quarantined
 from jobs.spend import FIELDS, TRANSIENT, BatchSummary, Malformation, SpendEvent, post_summarised, read_event
+from jobs.uniform import read_uniform
 from worker.stream import Entry
 
 _TRIES: Final = 5
@@ -37,11 +39,59 @@ class Readable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """A batch before it is posted. `unknown_fields` are names that this release ignores."""
+    """Entries that were read. `unknown_fields` are names that this release ignores."""
 
     readable: Sequence[Readable]
     malformed: Sequence[Quarantined]
     unknown_fields: Set[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Entries for one transaction, in the order of arrival. `size` is the bytes of their fields.
+
+    `put_aside` counts entries that would be here if their account were not locked by somebody else.
+    """
+
+    readable: Sequence[Readable]
+    malformed: Sequence[Quarantined]
+    size: int
+    put_aside: int = 0
+
+    @property
+    def events(self) -> int:
+        """How many entries it has."""
+        return len(self.readable) + len(self.malformed)
+
+    @property
+    def stream_ids(self) -> list[bytes]:
+        """The ids of its entries."""
+        return [row.entry.stream_id for row in self.readable] + [row.stream_id.encode() for row in self.malformed]
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        [row for batch in batches for row in batch.readable],
+        [row for batch in batches for row in batch.malformed],
+        sum(batch.size for batch in batches),
+        sum(batch.put_aside for batch in batches),
+    )
+
+
+def parted(batch: Batch, lanes: int) -> list[Batch]:
+    """The batch in as many parts as there are lanes: events of one account are always in the same part.
+
+    What cannot be read has no account, and goes first.
+    """
+    rows: list[list[Readable]] = [[] for _ in range(lanes)]
+    for row in batch.readable:
+        rows[crc32(row.event.account.encode()) % lanes].append(row)
+    share = batch.size // lanes
+    first = Batch(rows[0], batch.malformed, batch.size - share * (lanes - 1), batch.put_aside)
+    return [first, *(Batch(part, (), share) for part in rows[1:])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +115,13 @@ class Posted:
 
 def sort_out(entries: Sequence[Entry]) -> Sorted:
     """Reads every entry; pure."""
+    events = read_uniform([entry.fields for entry in entries])
+    if events is not None:
+        return Sorted(list(map(Readable, entries, events)), (), set(entries[0].fields[::2]) - FIELDS)
+    return _sort_out_one_by_one(entries)
+
+
+def _sort_out_one_by_one(entries: Iterable[Entry]) -> Sorted:
     readable: list[Readable] = []
     malformed: list[Quarantined] = []
     unknown: set[bytes] = set()

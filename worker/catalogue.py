@@ -32,6 +32,14 @@ _EVENTS: dict[str, LogEvent] = {
     "account.opened": LogEvent(
         "info", "An account was opened.", ("account", "organisation", "program", "tier", "actor")
     ),
+    "archive.created": LogEvent(
+        "info",
+        "A month of entries was written to a file and taken out of the ledger. Keep the file.",
+        ("month", "path", "sha256", "count", "actor"),
+    ),
+    "archive.restored": LogEvent(
+        "info", "A month of entries was put back from its file.", ("month", "path", "count", "actor")
+    ),
     "attempt.started": LogEvent(
         "info",
         "The card network was asked for the money; from here on only reading the intent says how it went.",
@@ -168,6 +176,11 @@ _EVENTS: dict[str, LogEvent] = {
     "intake.group_created": LogEvent(
         "warning",
         "The stream had no group, because it is new or because Redis was emptied; it is read from its first entry.",
+    ),
+    "intake.left_pending": LogEvent(
+        "warning",
+        "The intake was asked to stop and could not post all that it had read. Another intake takes the rest over.",
+        ("error",),
     ),
     "intake.started": LogEvent("info", "The intake began to read the stream of spend events.", ("consumer",)),
     "intake.stopped": LogEvent("info", "The intake finished its batch and ended, as it was asked to.", ("consumer",)),

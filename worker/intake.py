@@ -1,13 +1,22 @@
-"""The intake: spend events from the Redis stream into the ledger, in batches.
+"""The intake: spend events from the Redis stream into the ledger.
 
-    read -> post in one transaction -> acknowledge
+    read -> sorted into lanes -> each lane: post in one transaction -> acknowledge
 
-Dying between any two of these loses nothing: an entry that is not acknowledged stays pending, is posted again by this
-process or another, and the ledger gives the first outcome again. So does a lost answer, of Redis or of Postgres. That
-is why every failure has the same cure: wait a little, read what is pending, go on.
+One thread reads and sorts while the lanes (worker/lanes.py) post: an account always has the same lane. Dying between
+any two of these loses nothing: an entry that is not acknowledged stays pending, is posted again by this process or
+another, and the ledger gives the first outcome again. So does a lost answer, of Redis or of Postgres. That is why every
+failure has the same cure: let the batches in hand end, forget those that wait, and read what is pending from its start.
+Nothing is in flight when that reading begins, so that no entry is ever in two batches at once.
+
+What is in flight is bounded. Where Postgres is slow, the stream grows and not this process.
 
 An account that somebody else keeps locked, an upstream in a long transaction of its own, holds up its own events only:
 after LOCK_TIMEOUT_MS they are put aside, pending and in their order, until the account is free.
+
+The order per account, as far as it goes: one intake posts the entries that it was given in the order of the stream,
+through failures and waiting for locks too. Two intakes are each given a part, and which part of an account's events
+comes first is between them. An intake that lives says so for all that it has in hand, so that nobody claims it; one
+that was stopped for `claim_idle_s` and then goes on posts what another has posted meanwhile, which changes nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +31,11 @@ import structlog
 
 from config.settings import Settings
 from jobs.errors import DatabaseUnavailable
-from jobs.ledger.database import Connection, open_connection
-from jobs.spend import locked_accounts, prepare_connection
-from worker.batch import Posted, Readable, post_batch, sort_out
+from jobs.ledger.database import first_line
+from jobs.spend import locked_accounts
+from worker.batch import Batch, parted, sort_out
+from worker.lane import IDS_SHOWN_MAX, AccountsLocked, Lane, Ledger
+from worker.lanes import Lanes
 from worker.outage import Outage
 from worker.stopping import StopRequest
 from worker.stream import FIRST, Delivery, Entry, SpendStream, consumer_name, is_group_missing, open_redis
@@ -33,45 +44,30 @@ from worker.trim import trim_stream
 log = structlog.get_logger()
 
 BLOCK_MS_MAX: Final = 500  # the longest that a request to stop waits for Redis
-LOCK_TIMEOUT_MS: Final = 3_000
+READ_MAX: Final = 1_000  # entries of one read; a lane joins what several reads brought
+BYTES_MAX: Final = 8 * 2**20  # of fields in flight, so many that an event has to be far over average to meet it
 HELD_LOOK_S: Final = 1.0
-IDS_SHOWN_MAX: Final = 20
 IDLE_CONSUMER_S: Final = 600
-
-
-class Ledger:
-    """The connection of the intake, opened when it is needed and dropped when it failed."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: Connection | None = None
-
-    def connection(self) -> Connection:
-        """An open connection. Raises DatabaseUnavailable."""
-        if self._connection is None or self._connection.closed:
-            self._connection = open_connection(self._url, application="refill intake")
-            prepare_connection(self._connection, LOCK_TIMEOUT_MS)
-        return self._connection
-
-    def close(self) -> None:
-        """Drops the connection, whatever state it is in."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+FINISH_S: Final = 5.0  # for posting what was read, once asked to stop; the rest stays pending
+END_S: Final = 5.0  # for the transactions that are under way then
 
 
 class Intake:
-    """One consumer of the stream. `run` until told to stop; `step` does one batch."""
+    """One consumer of the stream. `run` until told to stop; `step` reads once."""
 
     def __init__(self, settings: Settings) -> None:
-        self._batch_max = settings.intake_batch_max
-        self._block_ms = min(settings.intake_block_ms, BLOCK_MS_MAX)
+        self._read_max = min(READ_MAX, settings.intake_batch_max)
+        self._block_ms = min(settings.intake_block_ms, BLOCK_MS_MAX, settings.intake_claim_idle_s * 250)
         self._claim_idle_s = settings.intake_claim_idle_s
         self._redis = open_redis(settings.needed("redis_url"))
         self._stream = SpendStream(self._redis, consumer_name())
-        self._ledger = Ledger(settings.needed("database_url"))
+        url = settings.needed("database_url")
+        self._posting = [Lane(Ledger(url), self._stream) for _ in range(settings.intake_lanes)]
+        self._lanes = Lanes([lane.post for lane in self._posting], settings.intake_batch_max, BYTES_MAX)
+        self._ledger = Ledger(url)  # for looking at accounts that somebody holds
         self._redis_outage = Outage("redis")
         self._ledger_outage = Outage("postgres")
+        self._posted_before = 0  # batches, by the last failure of Postgres
         self._pending_after: bytes | None = FIRST  # where reading of our own pending entries goes on; None: all read
         self._held: set[str] = set()  # accounts whose events are put aside
         self._ignored: set[bytes] = set()  # fields that were named in the log once
@@ -85,34 +81,39 @@ class Intake:
             wait_s = self._step_or_wait()
             if wait_s:
                 stop.wait(wait_s)
-        self._ledger.close()
-        self._redis.close()
+        self._finish()
         log.info("intake.stopped", consumer=self._stream.consumer)
 
     def _step_or_wait(self) -> float:
         """One step; returns how long to wait before the next one, which is 0 unless something failed."""
         try:
             self.step()
+        except AccountsLocked as locked:
+            self._start_over()
+            self._hold(locked.accounts)
         except redis.ResponseError as error:
-            self._pending_after = FIRST
+            self._start_over()
             return self._restore_group() if is_group_missing(error) else self._redis_outage.note(error)
         except redis.RedisError as error:
-            self._pending_after = FIRST
+            self._start_over()
             return self._redis_outage.note(error)
         except (psycopg.Error, DatabaseUnavailable) as error:
-            self._pending_after = FIRST
+            self._start_over()
             self._ledger.close()
+            self._posted_before = self._lanes.posted
             return self._ledger_outage.note(error)
         return 0.0
 
     def step(self) -> int:
-        """Posts and acknowledges at most one batch, waiting a moment for it, and returns how many events it had.
+        """Reads once, waiting a moment for entries or for room, hands what came to the lanes, and says how many.
 
-        Raises `redis.RedisError`, `psycopg.Error` and DatabaseUnavailable; nothing is lost by calling it again.
+        Raises AccountsLocked, `redis.RedisError`, `psycopg.Error` and DatabaseUnavailable, its own or those of a lane;
+        nothing is lost by calling it again after `_start_over`.
         """
-        connection = self._ledger.connection()
         self._tend()
-        self._look_for_freed_accounts(connection)
+        self._look_for_freed_accounts()
+        if not self._is_ready_to_read():
+            return 0
         is_pending = self._pending_after is not None
         delivery = self._read()
         self._redis_outage.over()
@@ -121,34 +122,47 @@ class Intake:
             return 0
         if is_pending:
             self._pending_after = delivery.last_id
-        self._take(connection, delivery)
-        self._ledger_outage.over()
+        self._hand_out(delivery)
         return len(delivery.entries)
+
+    def _start_over(self) -> None:
+        """From here on nothing is read before nothing is in flight, and then first what is pending."""
+        self._pending_after = FIRST
+        self._lanes.discard()
+
+    def _is_ready_to_read(self) -> bool:
+        if self._lanes.posted > self._posted_before:
+            self._ledger_outage.over()
+        if self._pending_after == FIRST:
+            if not self._lanes.wait_until_idle(self._block_ms / 1000):
+                return False
+            for lane in self._posting:
+                lane.ledger.connection()
+        return self._lanes.wait_for_room(self._read_max, self._block_ms / 1000)
 
     def _read(self) -> Delivery:
         if self._pending_after is not None:
-            return self._stream.read_pending(self._batch_max, self._pending_after)
-        return self._stream.read_new(self._batch_max, self._block_ms)
+            return self._stream.read_pending(self._read_max, self._pending_after)
+        return self._stream.read_new(self._read_max, self._block_ms)
 
-    def _take(self, connection: Connection, delivery: Delivery) -> None:
-        """Posts what was delivered and acknowledges what is in the ledger or lost."""
-        began = time.monotonic()
-        batch = sort_out(delivery.entries)
-        self._say_ignored(batch.unknown_fields)
-        ready = [row for row in batch.readable if row.event.account not in self._held] if self._held else batch.readable
-        try:
-            posted = post_batch(connection, ready, batch.malformed)
-        except psycopg.errors.LockNotAvailable:
-            self._hold(locked_accounts(connection, {row.event.account for row in ready}))
-            self._pending_after = FIRST
+    def _hand_out(self, delivery: Delivery) -> None:
+        """Gives the lanes what was delivered, and lets go of what is lost."""
+        self._let_go(delivery.lost)
+        if not delivery.entries:
             return
-        aside = _aside(batch.readable, ready)
-        self._stream.acknowledge(
-            [entry.stream_id for entry in delivery.entries if entry.stream_id not in aside] + [*delivery.lost]
-        )
-        _tell(delivery.entries, posted, len(aside), began)
-        if delivery.lost:
-            log.error("spend.entries_lost", count=len(delivery.lost), stream_ids=_shown(delivery.lost))
+        read = sort_out(delivery.entries)
+        self._say_ignored(read.unknown_fields)
+        held = self._held
+        ready = [row for row in read.readable if row.event.account not in held] if held else read.readable
+        batch = Batch(ready, read.malformed, _bytes(delivery.entries), len(read.readable) - len(ready))
+        self._lanes.offer(parted(batch, self._lanes.count))
+
+    def _let_go(self, lost: Sequence[bytes]) -> None:
+        if not lost:
+            return
+        self._stream.acknowledge(lost)
+        stream_ids = [stream_id.decode() for stream_id in lost[:IDS_SHOWN_MAX]]
+        log.error("spend.entries_lost", count=len(lost), stream_ids=stream_ids)
 
     def _hold(self, accounts: Collection[str]) -> None:
         self._held |= set(accounts)
@@ -156,34 +170,44 @@ class Intake:
         if accounts:
             log.warning("spend.accounts_locked", count=len(accounts), accounts=sorted(accounts)[:IDS_SHOWN_MAX])
 
-    def _look_for_freed_accounts(self, connection: Connection) -> None:
+    def _look_for_freed_accounts(self) -> None:
         """Reads what was put aside once more when one of the accounts is free."""
         if not self._held or time.monotonic() < self._look_held_at:
             return
         self._look_held_at = time.monotonic() + HELD_LOOK_S
-        still_locked = set(locked_accounts(connection, self._held))
+        still_locked = set(locked_accounts(self._ledger.connection(), self._held))
         freed = sorted(self._held - still_locked)
         if freed:
-            self._held, self._pending_after = still_locked, FIRST
+            self._held = still_locked
+            self._start_over()
             log.info("spend.accounts_freed", count=len(freed), accounts=freed[:IDS_SHOWN_MAX])
 
     def _tend(self) -> None:
-        """Now and then: takes over the entries of silent consumers, removes those that are done, trims the stream."""
+        """Now and then: says that it lives, takes over the entries of silent consumers, removes those that are done,
+        trims the stream."""
         if time.monotonic() < self._tend_at:
             return
-        self._tend_at = time.monotonic() + min(self._claim_idle_s / 3, 5.0)
+        every_s = min(self._claim_idle_s / 3, 5.0)
+        self._tend_at = time.monotonic() + every_s
         if self._stream.ensure_group():
             log.warning("intake.group_created")
-        claimed = self._stream.claim(self._claim_idle_s, self._batch_max)
-        if claimed:
-            self._pending_after = FIRST
-            self._tend_at = 0.0
-            log.info("spend.entries_claimed", count=claimed, consumer=self._stream.consumer)
+        self._stream.say_reading()
+        if not self._ledger_outage.is_on:
+            self._let_go(self._stream.keep(round(every_s * 1000)))
+        self._claim()
         for consumer in self._stream.remove_idle_consumers(max(IDLE_CONSUMER_S, self._claim_idle_s)):
             log.info("intake.consumer_removed", consumer=consumer)
         trimmed = trim_stream(self._redis)
         if trimmed.is_held_back:
             log.warning("stream.held_back", length=trimmed.length, needed_from=trimmed.needed_from)
+
+    def _claim(self) -> None:
+        claimed = self._stream.claim(self._claim_idle_s, self._read_max)
+        self._let_go(claimed.lost)
+        if claimed.entries:
+            self._start_over()
+            self._tend_at = 0.0
+            log.info("spend.entries_claimed", count=claimed.entries, consumer=self._stream.consumer)
 
     def _restore_group(self) -> float:
         """Redis was emptied: the group begins at the first entry again. Returns how long to wait."""
@@ -194,40 +218,24 @@ class Intake:
         log.warning("intake.group_created")
         return 0.0
 
+    def _finish(self) -> None:
+        """Posts what was read, as far as that takes no longer than FINISH_S, and leaves the rest pending."""
+        try:
+            is_done, why = self._lanes.wait_until_idle(FINISH_S), f"not posted within {FINISH_S:.0f} s"
+        except (AccountsLocked, redis.RedisError, psycopg.Error, DatabaseUnavailable) as error:
+            is_done, why = False, first_line(error)
+        if not is_done:
+            log.warning("intake.left_pending", error=why)
+        if not self._lanes.close(END_S):
+            for lane in self._posting:
+                lane.ledger.cancel()
+        self._redis.close()
+
     def _say_ignored(self, names: Set[bytes]) -> None:
         for name in sorted(names - self._ignored)[: IDS_SHOWN_MAX - len(self._ignored)]:
             self._ignored.add(name)
             log.warning("spend.field_ignored", field=name.decode(errors="backslashreplace")[:64])
 
 
-def _aside(readable: Sequence[Readable], ready: Sequence[Readable]) -> set[bytes]:
-    if len(ready) == len(readable):
-        return set()
-    return {row.entry.stream_id for row in readable} - {row.entry.stream_id for row in ready}
-
-
-def _tell(entries: Sequence[Entry], posted: Posted, aside: int, began: float) -> None:
-    """One line for the batch, and one for each outcome that was a refusal, with the first ids: upstream asks for those.
-
-    All of them are in `refill.spend_outcome`; a line each would be a flood just when something is wrong.
-    """
-    if not entries:
-        return
-    log.info(
-        "spend.batch_posted",
-        count=len(entries) - aside,
-        **posted.counts,
-        put_aside=aside,
-        quarantined=len(posted.quarantined),
-        first_stream_id=entries[0].stream_id.decode(),
-        last_stream_id=entries[-1].stream_id.decode(),
-        duration_ms=round((time.monotonic() - began) * 1000),
-    )
-    for outcome, event_ids in posted.refused.items():
-        log.info("spend.events_refused", code=outcome, count=len(event_ids), event_ids=event_ids[:IDS_SHOWN_MAX])
-    for row in posted.quarantined[:IDS_SHOWN_MAX]:
-        log.warning("spend.event_quarantined", stream_id=row.stream_id, code=row.reason, detail=row.detail)
-
-
-def _shown(stream_ids: Sequence[bytes]) -> list[str]:
-    return [stream_id.decode() for stream_id in stream_ids[:IDS_SHOWN_MAX]]
+def _bytes(entries: Sequence[Entry]) -> int:
+    return sum(map(len, map(b"".join, (entry.fields for entry in entries))))

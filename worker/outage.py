@@ -24,6 +24,11 @@ class Outage:
         self._kind: type[Exception] | None = None
         self._wait_s = _FIRST_WAIT_S
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it is gone."""
+        return self._since is not None
+
     def note(self, error: Exception) -> float:
         """Takes note of a failure and returns how many seconds to wait before the next try.
 

@@ -4,11 +4,12 @@ Redis hands an entry to one consumer and keeps it as pending until it is acknowl
 
     new      -> pending of a consumer         `read_new`
     pending  -> gone                          `acknowledge`, after the ledger has it
+    pending  -> pending as before             `keep`, while its consumer lives: the time that it is pending begins anew
     pending  -> pending of another consumer   `claim`, where its own has been silent for too long
     pending  -> lost                          somebody trimmed the stream: the id is left without its fields
 
-Redis before 7 does not say which of the claimed entries are lost. So a claim only moves ids, and `read_pending` then
-finds both what is there and what is lost, in every version.
+Redis before 7 does not say which of the claimed entries are lost: a claim only moves ids, and `read_pending` then finds
+both what is there and what is lost. Redis from 7 on lets go of lost entries when they are claimed, and says which.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ STREAM: Final = "refill:spend"
 GROUP: Final = "refill"
 FIRST: Final = b"0"  # where a group begins and where reading one's pending entries begins
 
-READING_MS: Final = 15_000  # a consumer that has not read for so long, and is not posting what it read, is gone
+READING_MS: Final = 15_000  # a consumer that has not said for so long that it reads does not
 
 _CLAIM_END: Final = b"0-0"
+_PAGE: Final = 1_000
 _ANSWER_S: Final = 10  # longer than any wait for new entries
 _CONNECT_S: Final = 5
 
@@ -46,6 +48,21 @@ for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
     end
 end
 return removed
+"""
+
+# One step too, so that nothing is taken back that another consumer has claimed in between.
+_KEEP = """
+local claim = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
+local mine = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', ARGV[4], ARGV[2])
+if #mine == 0 then return {0, {}} end
+for _, entry in ipairs(mine) do claim[#claim + 1] = entry[1] end
+claim[#claim + 1] = 'JUSTID'
+local kept, lost = {}, {}
+for _, id in ipairs(redis.call(unpack(claim))) do kept[id] = true end
+for _, entry in ipairs(mine) do
+    if not kept[entry[1]] then lost[#lost + 1] = entry[1] end
+end
+return {#mine, lost}
 """
 
 
@@ -73,6 +90,13 @@ class Delivery:
         """The highest id of all, or None where there is nothing."""
         ids = [entry.stream_id for entry in self.entries[-1:]] + list(self.lost[-1:])
         return max(ids, key=id_order, default=None)
+
+
+class Claimed(NamedTuple):
+    """How many entries were claimed, and the ids of those that Redis let go because they are lost."""
+
+    entries: int
+    lost: list[bytes]
 
 
 def id_order(stream_id: bytes) -> tuple[int, int]:
@@ -124,12 +148,15 @@ class SpendStream:
         return True
 
     def read_new(self, count: int, block_ms: int) -> Delivery:
-        """Entries that no consumer was given yet; waits up to `block_ms` for the first.
-
-        Says beforehand that it reads: Redis before 7 does not count a read that finds nothing as a sign of life.
-        """
-        self._client.set(reading_key(self.consumer), 1, px=READING_MS + block_ms)
+        """Entries that no consumer was given yet; waits up to `block_ms` for the first."""
         return _delivery(self._client.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count, block_ms))
+
+    def say_reading(self) -> None:
+        """Says that it reads, to be said again within READING_MS.
+
+        Redis before 7 does not count a read that finds nothing as a sign of life.
+        """
+        self._client.set(reading_key(self.consumer), 1, px=READING_MS)
 
     def read_pending(self, count: int, after: bytes) -> Delivery:
         """Entries that this consumer was given and has not acknowledged, after this id."""
@@ -140,14 +167,27 @@ class SpendStream:
         if ids:
             self._client.xack(STREAM, GROUP, *ids)
 
-    def claim(self, idle_s: int, count: int) -> int:
-        """Makes about `count` entries this consumer's own that nobody touched for `idle_s` seconds; says how many."""
-        start, claimed = FIRST, 0
-        while claimed < count:
+    def keep(self, idle_ms: int) -> list[bytes]:
+        """Makes known that this consumer still has its entries in hand, those that were pending for `idle_ms`.
+
+        Returns the ids of those that were lost meanwhile, where Redis lets go of them here (7 and later).
+        """
+        lost: list[bytes] = []
+        while True:
+            reply: Any = self._client.eval(_KEEP, 1, STREAM, GROUP, self.consumer, idle_ms, _PAGE)
+            lost += reply[1]
+            if reply[0] < _PAGE:
+                return lost
+
+    def claim(self, idle_s: int, count: int) -> Claimed:
+        """Makes about `count` entries this consumer's own that nobody touched for `idle_s` seconds."""
+        start, claimed = FIRST, Claimed(0, [])
+        while claimed.entries < count:
             reply: Any = self._client.xautoclaim(
                 STREAM, GROUP, self.consumer, idle_s * 1000, start.decode(), count, justid=True
             )
-            start, claimed = reply[0], claimed + len(reply[1])
+            start, lost = reply[0], reply[2] if len(reply) > 2 else []
+            claimed = Claimed(claimed.entries + len(reply[1]), claimed.lost + lost)
             if start == _CLAIM_END:
                 break
         return claimed
@@ -167,6 +207,6 @@ def _delivery(reply: Any) -> Delivery:
     if not reply:
         return Delivery(())
     rows = reply[0][1]
-    entries = [Entry(stream_id, fields) for stream_id, fields in rows if fields is not None]
-    lost = [stream_id for stream_id, fields in rows if fields is None] if len(entries) < len(rows) else []
-    return Delivery(entries, lost)
+    lost = [stream_id for stream_id, fields in rows if fields is None]
+    there = [row for row in rows if row[1] is not None] if lost else rows
+    return Delivery(list(map(Entry._make, there)), lost)
