@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 import tests.bench
-from tests.bench.report import RESULTS, Result, result_of, show
+from tests.bench.report import RESULTS, Result, number_of, result_of, show
 from tests.bench.sizes import SIZES
 
 
@@ -49,7 +49,7 @@ def main() -> int:
     results = [result for result in found.values() if result is not None]
     failed = [program for program, result in found.items() if result is None]
     _keep(results, failed)
-    if results:
+    if len(results) > 1:  # one alone has just been shown
         show(results)
     sys.stdout.write(_verdict(results, failed) + "\n")
     return 1 if failed or not results else 0
@@ -64,11 +64,11 @@ def _keep(results: Sequence[Result], failed: Sequence[str]) -> None:
 
 
 def _verdict(results: Sequence[Result], failed: Sequence[str]) -> str:
-    judged = [figure for result in results for figure in result.figures if figure.targets]
-    missed = [figure for figure in judged if not figure.is_reached]
-    said = [f"{len(judged) - len(missed)} of {len(judged)} targets are reached."]
+    judged = [(number_of(result), figure) for result in results for figure in result.figures if figure.targets]
+    missed = [f"{number} {figure.name}" for number, figure in judged if not figure.is_reached]
+    said = [f"Of {len(judged)} figures with a target, {len(judged) - len(missed)} reach it."]
     if missed:
-        said.append(f"Not reached: {'; '.join(figure.name for figure in missed)}.")
+        said.append(f"Not: {'; '.join(missed)}.")
     if failed:
         said.append(f"FAILED, see above: {', '.join(failed)}.")
     else:

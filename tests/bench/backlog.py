@@ -44,8 +44,7 @@ class Backlog:
         self._redis_url = redis_url
         with open_stream(redis_url) as client:
             client.flushall()
-            for start in range(0, len(events), _CHUNK):
-                _send(client, events[start : start + _CHUNK])
+            send(client, events, _KEPT)
 
     def shown_to(self, witness: Witness) -> Witness:
         """The witness, which has seen every event in its order."""
@@ -77,11 +76,13 @@ class Backlog:
                 processes.close()
 
 
-def _send(client: redis.Redis, events: Sequence[Event]) -> None:
-    with client.pipeline(transaction=False) as pipeline:
-        for event_id, account, amount in events:
-            pipeline.xadd(_KEPT, {"id": event_id, "account": account, "amount": amount})
-        pipeline.execute()
+def send(client: redis.Redis, events: Sequence[Event], stream: str = STREAM) -> None:
+    """Adds the events to the stream, in their order."""
+    for start in range(0, len(events), _CHUNK):
+        with client.pipeline(transaction=False) as pipeline:
+            for event_id, account, amount in events[start : start + _CHUNK]:
+                pipeline.xadd(stream, {"id": event_id, "account": account, "amount": amount})
+            pipeline.execute()
 
 
 def is_drained(client: redis.Redis) -> bool:

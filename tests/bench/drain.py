@@ -8,24 +8,29 @@ from collections.abc import Sequence
 from tests.bench.backlog import Backlog, Drained
 from tests.bench.figures import RUNS, Baseline, Figure, Target
 from tests.bench.ground import Ground
-from tests.bench.truth import WITNESSED, Witness, outcomes, prove
+from tests.bench.truth import Witness, outcomes, prove, some_accounts
 
 
 def drains(
-    place: Ground, backlog: Backlog, intakes: int, targets: Sequence[Target], baseline: Baseline | None = None
+    place: Ground,
+    backlog: Backlog,
+    intakes: int,
+    targets: Sequence[Target],
+    baseline: Baseline | None = None,
+    of: str = "",
 ) -> Figure:
-    """Events per second with so many intakes."""
+    """Events per second with so many intakes; `of` names what is drained, where that is not plain."""
     runs = [_drain(place, backlog, intakes) for _ in range(RUNS)]
     rates = [len(backlog.events) / drained.seconds for drained in runs]
     middle = sorted(runs)[len(runs) // 2]
-    name = f"drain, {intakes} intake{'s' * (intakes > 1)}"
+    name = f"drain{' of ' * bool(of)}{of}, {intakes} intake{'s' * (intakes > 1)}"
     return Figure(name, "/s", rates, targets, baseline, bound=middle.busy)
 
 
 def _drain(place: Ground, backlog: Backlog, intakes: int) -> Drained:
     name = f"drain_{time.monotonic_ns()}"
     url = place.ledger(name)
-    witness = backlog.shown_to(Witness(url, [f"account-{number}" for number in range(1, WITNESSED + 1)]))
+    witness = backlog.shown_to(Witness(url, some_accounts(place.accounts)))
     drained = backlog.drain(place, url, intakes)
     assert outcomes(url) == {"accepted": (len(backlog.events), backlog.credits)}, outcomes(url)
     witness.testify(in_order=intakes == 1)

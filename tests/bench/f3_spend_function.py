@@ -20,7 +20,7 @@ from tests.bench.ground import Ground, ground
 from tests.bench.machine import postgres_program
 from tests.bench.report import run_program
 from tests.bench.sizes import Size
-from tests.bench.truth import WITNESSED, Witness, outcomes, prove
+from tests.bench.truth import Witness, outcomes, prove, some_accounts
 
 CLIENTS = 8
 TARGETS = (Target(">=", 1.0, of="ratio"),)
@@ -48,7 +48,7 @@ def measure(size: Size) -> list[Figure]:
     """TPC-B and the function, in turn; then everything that was posted is proved."""
     with ground(size.accounts) as place:
         url = place.ledger("f3")
-        witness = Witness(url, [f"account-{number}" for number in range(1, WITNESSED + 1)])
+        witness = Witness(url, some_accounts(place.accounts))
         _pgbench(url, "--initialize", "--quiet", f"--scale={_SCALE}")
         both = [(_tpc_b(place, url, size), _spend(place, url, size)) for _ in range(RUNS)]
         _prove(place, url, witness, sum(spent.transactions for _, spent in both))

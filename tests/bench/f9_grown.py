@@ -19,7 +19,7 @@ from tests.bench.ground import Ground, ground
 from tests.bench.grown import PAST, check_room, grow
 from tests.bench.report import run_program
 from tests.bench.sizes import Size
-from tests.bench.truth import WITNESSED, Witness, outcomes, prove
+from tests.bench.truth import Witness, outcomes, prove, some_accounts
 
 TARGETS = (Target(">=", 0.8, of="ratio"),)
 
@@ -59,7 +59,7 @@ class _Ledger:
         self._held = place.held - spent
         self._url = url
         self._posted = dict(outcomes(self._url))
-        self._witness = Witness(self._url, [f"account-{number}" for number in range(1, WITNESSED + 1)])
+        self._witness = Witness(self._url, some_accounts(place.accounts))
         self.drained: list[Drained] = []
         self.rates: list[float] = []
 

@@ -33,11 +33,12 @@ class Ground:
     server_url: str
     redis_url: str
     accounts: int
+    lot_credits: int = LOT_CREDITS
 
     @property
     def held(self) -> int:
         """The credits that the accounts of a fresh ledger hold together."""
-        return self.accounts * LOTS * LOT_CREDITS
+        return self.accounts * LOTS * self.lot_credits
 
     def ledger(self, name: str) -> str:
         """The URL of a fresh copy of the filled ledger."""
@@ -52,7 +53,10 @@ class Ground:
 
 @contextmanager
 def ground(
-    accounts: int, configuration: Mapping[str, str] | None = None, granted_ago: timedelta = timedelta()
+    accounts: int,
+    configuration: Mapping[str, str] | None = None,
+    granted_ago: timedelta = timedelta(),
+    lot_credits: int = LOT_CREDITS,
 ) -> Iterator[Ground]:
     """Servers, and a template of a ledger of so many accounts. `configuration` adds to the server's settings."""
     with tempfile.TemporaryDirectory(prefix="refill-bench-", ignore_cleanup_errors=True) as directory:
@@ -60,12 +64,12 @@ def ground(
         redis_server = Redis(Path(directory))
         with running(postgres), running(redis_server):
             server_url = database_url(postgres.url, "postgres")
-            fill(make_database(server_url, _TEMPLATE), accounts, granted_ago)
-            yield Ground(server_url, redis_server.url, accounts)
+            fill(make_database(server_url, _TEMPLATE), accounts, granted_ago, lot_credits)
+            yield Ground(server_url, redis_server.url, accounts, lot_credits)
 
 
-def fill(url: str, accounts: int, granted_ago: timedelta = timedelta()) -> None:
-    """Accounts `account-1` to `account-N` of the program points, with LOTS lots of LOT_CREDITS each."""
+def fill(url: str, accounts: int, granted_ago: timedelta = timedelta(), lot_credits: int = LOT_CREDITS) -> None:
+    """Accounts `account-1` to `account-N` of the program points, with LOTS lots of credit each."""
     migrate(url)
     with connect(url) as connection:
         load_examples(connection)
@@ -81,7 +85,7 @@ def fill(url: str, accounts: int, granted_ago: timedelta = timedelta()) -> None:
                 " refill.post_grants(a.ids, array_fill(%s::bigint, array[a.n]),"
                 " array_fill('infinity'::timestamptz, array[a.n]), array_fill(0::bigint, array[a.n]), 'promotion',"
                 " null, null, null, 'bench', now() - %s)",
-                (LOT_CREDITS, granted_ago),
+                (lot_credits, granted_ago),
             )
         connection.execute("vacuum analyze")
         connection.execute("checkpoint")

@@ -93,7 +93,7 @@ def show(results: Sequence[Result], console: Console | None = None) -> None:
     for result in results:
         for figure in result.figures:
             if figure.bound:
-                console.print(f"[bold]{_number(result)} {figure.name}[/bold]: {figure.bound}", highlight=False)
+                console.print(f"[bold]{number_of(result)} {figure.name}[/bold]: {figure.bound}", highlight=False)
     console.print(f"\n{machine_in_words(dict(results[0].machine))}.", highlight=False)
 
 
@@ -111,7 +111,7 @@ _COLUMNS: Sequence[tuple[str, Mapping[str, Any]]] = (
 def _cells(result: Result, figure: Figure) -> tuple[str, ...]:
     reached = _REACHED[figure.is_reached]
     return (
-        _number(result),
+        number_of(result),
         figure.name,
         in_words(figure.value, figure.unit),
         "\n".join(target_in_words(target, figure.unit) for target in figure.targets),
@@ -123,11 +123,14 @@ def _cells(result: Result, figure: Figure) -> tuple[str, ...]:
 
 def _runs(figure: Figure) -> str:
     """The runs without their unit, and how far they lie apart."""
+    if len(figure.runs) == 1:
+        return ""
     runs = " ".join(in_words(run, figure.unit).split()[0].removesuffix(figure.unit) for run in figure.runs)
     return f"{runs} ({figure.spread:.0%})"
 
 
-def _number(result: Result) -> str:
+def number_of(result: Result) -> str:
+    """The figure's number in the design: `F1`."""
     return result.program.partition("_")[0].upper()
 
 

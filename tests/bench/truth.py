@@ -15,7 +15,7 @@ from jobs.ledger.database import Connection, connect, database_now, fetch_one
 from tests.ledger.books import Spend
 from tests.ledger.oracle import Oracle, OracleAccount, OracleLot
 
-WITNESSED = 200  # accounts
+_WITNESSED = 100
 
 
 class Witness:
@@ -79,6 +79,11 @@ class Witness:
                 assert (answer.outcome, answer.balance) == ("accepted", balance_after), (spend, answer, balance_after)
         remaining = {lot.lot_id: lot.remaining for lots in _lots(connection, [*self._sent]).values() for lot in lots}
         assert remaining == oracle.live_lots(now)
+
+
+def some_accounts(accounts: int) -> list[str]:
+    """Some of the accounts `account-1` to `account-N`, the first among them."""
+    return [f"account-{number}" for number in range(1, accounts + 1, max(accounts // _WITNESSED, 1))]
 
 
 def _lots(connection: Connection, accounts: Sequence[str]) -> Mapping[str, Sequence[OracleLot]]:
