@@ -197,7 +197,7 @@ _POST_SUMMARY: Final[LiteralString] = """
 
 
 def prepare_connection(connection: Connection, lock_timeout_ms: int) -> None:
-    """Sets a connection up for posting: the longest wait for an account that another transaction holds; 0 is for ever."""
+    """Sets a connection up for posting: how long to wait for an account that another transaction holds, 0 for ever."""
     connection.execute("select set_config('lock_timeout', %s, false)", (str(lock_timeout_ms),))
 
 

@@ -199,9 +199,10 @@ def _unguard(connection: Connection) -> None:
     connection.execute(
         """
         do $$ declare c record; begin
-            for c in select conrelid::regclass as t, conname from pg_constraint
+            for c in select case when contypid = 0 then 'table ' || conrelid::regclass
+                                 else 'domain ' || contypid::regtype end as t, conname from pg_constraint
                      where connamespace = 'refill'::regnamespace and contype = 'c' and coninhcount = 0 loop
-                execute format('alter table %s drop constraint %I', c.t, c.conname);
+                execute format('alter %s drop constraint %I', c.t, c.conname);
             end loop;
         end $$
         """

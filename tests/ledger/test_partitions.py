@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -18,6 +19,10 @@ from tests.support.databases import temporary_database
 FEBRUARY = T0 + 31 * DAY
 MARCH = FEBRUARY + 28 * DAY
 HISTORY: LiteralString = "select * from refill.entry_history order by entry_id"
+FUNCTIONS_OF_0002 = Path(__file__).parent / "releases" / "0002_functions.sql"
+SPEND_OF_0002: LiteralString = """
+    select refill.post_spend(array[%s], array['a'], array[%s::bigint], null, null, null, null, %s)
+"""
 PLACES: LiteralString = """
     select (select relname::text from pg_class c where c.oid = e.tableoid), entry_id from refill.entry e order by 2
 """
@@ -35,9 +40,7 @@ def url_of_0002(postgres_url: str) -> Iterator[str]:
             for step in sql_files("schema")[:2]:
                 connection.execute(step.text.encode())
                 connection.execute("insert into refill.migration values (%s, %s)", (step.name, step.digest))
-            for functions in sql_files("functions"):
-                if functions.name < "09":
-                    connection.execute(functions.text.encode())
+            connection.execute(FUNCTIONS_OF_0002.read_bytes())
         yield url
 
 
@@ -48,8 +51,8 @@ def books_of_0002(url_of_0002: str) -> Iterator[Books]:
         books = Books(connection)
         books.open("a")
         books.buy("a", 100)
-        books.spend("a", 30, now=T0 + DAY)
-        books.spend("a", 20, now=FEBRUARY)
+        books.run(SPEND_OF_0002, ("first", 30, T0 + DAY))
+        books.run(SPEND_OF_0002, ("second", 20, FEBRUARY))
         yield books
 
 
@@ -63,6 +66,21 @@ def test_a_ledger_of_the_release_before_keeps_its_entries_where_they_are(
     assert books_of_0002.value("select pg_relation_filenode('refill.entry_2026_02')") == file_before
     assert books_of_0002.balance("a") == 50
     assert books_of_0002.audit() == []
+
+
+def test_an_account_of_the_release_before_keeps_its_band(books_of_0002: Books, url_of_0002: str) -> None:
+    query: LiteralString = "select name, band, below_trigger from refill.account order by account_id"
+    levels = [None, 1, 45, 46, 49, 50, 51, 2**63 - 1]
+    for level in levels:
+        account = books_of_0002.open(f"level {level}", alert_below=level, recharge_below=level)
+        books_of_0002.run("update refill.account set balance = 50 where account_id = %s", (account,))
+    before = books_of_0002.rows(query)
+    migrate(url_of_0002)
+    assert books_of_0002.rows(query) == before
+    assert {band for _, band, _ in before} == {1, 2, 3}
+    for level in levels:  # and one that is set from now on has the same
+        books_of_0002.change(f"level {level}", alert_below=level)
+    assert books_of_0002.rows(query) == before
 
 
 def test_entry_ids_go_on_where_the_release_before_stopped(books_of_0002: Books, url_of_0002: str) -> None:

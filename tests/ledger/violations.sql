@@ -35,19 +35,19 @@ insert into refill.organisation (name) values ('acme');
 -- organisation_program_sharing_check
 update refill.organisation_program set sharing = 'both';
 
--- account_name_check
+-- identifier_check
 update refill.account set name = repeat('x', 65) where name = 'a';
 
 -- account_name_key
 update refill.account set name = 'b' where name = 'a';
 
--- account_balance_check
+-- credits_left_check
 update refill.account set balance = -1 where name = 'a';
 
--- account_alert_below_check
+-- credits_check
 update refill.account set alert_below = 0 where name = 'a';
 
--- account_recharge_below_check
+-- credits_check
 update refill.account set recharge_below = 0 where name = 'a';
 
 -- account_one_system
@@ -56,7 +56,7 @@ update refill.account set is_system = true;
 -- account_organisation_id_program_id_fkey
 update refill.account set program_id = 99 where name = 'a';
 
--- lot_granted_check
+-- credits_check
 update refill.lot set granted = 0, remaining = 0;
 
 -- lot_check
@@ -65,13 +65,13 @@ update refill.lot set remaining = granted + 1;
 -- lot_check
 update refill.lot set remaining = -1;
 
--- lot_check1
+-- lot_expires_after_it_begins
 update refill.lot set expires_at = effective_at;
 
--- lot_check2
+-- lot_paid_has_charge
 update refill.lot set class = 'promotional';
 
--- lot_price_minor_check
+-- minor_units_check
 update refill.lot set price_minor = -1;
 
 -- lot_account_id_fkey
@@ -85,11 +85,11 @@ insert into refill.lot (account_id, class, granted, remaining, currency, effecti
 insert into refill.spend_event (event_id, program_id, account_id, amount, outcome, posted_at)
     values ('e1', 1, 1, 1, 'accepted', now());
 
--- spend_event_event_id_check
+-- identifier_check
 insert into refill.spend_event (event_id, program_id, account_id, amount, outcome, posted_at)
     values ('', 1, 1, 1, 'accepted', now());
 
--- spend_event_amount_check
+-- credits_check
 insert into refill.spend_event (event_id, program_id, account_id, amount, outcome, posted_at)
     values ('e9', 1, 1, 0, 'accepted', now());
 

@@ -74,6 +74,18 @@ as $$
     order by e.entry_id desc limit 1
 $$;
 
+-- The levels that divide the bands of an account: 1, its alert level, and that level x 1.1, rounded up.
+create or replace function refill.set_band_levels() returns trigger
+language plpgsql as $$
+begin
+    new.band_levels := case when new.alert_below is null then '{1,1,1}'
+        else array[1, new.alert_below, ceil(least(new.alert_below::numeric * 1.1, 9223372036854775807))]::bigint[] end;
+    return new;
+end $$;
+
+create or replace trigger band_levels before insert or update of alert_below on refill.account
+    for each row execute function refill.set_band_levels();
+
 -- One change of band: 0 depleted, 1 low, 2 near the alert level, 3 clear of it.
 --   low       fires once on falling below the level; re-arms after 15 minutes in band 3; one message per day
 --   depleted  fires each time
