@@ -21,7 +21,7 @@ from worker.actors import Tasks, declare
 from worker.broker import AnyBroker, open_broker
 from worker.outside import outside
 from worker.pokes import QUEUES, Queue, Sender
-from worker.pool import open_pool
+from worker.pool import LedgerPool, open_pool
 from worker.stopping import StopRequest
 from worker.stream import open_redis
 
@@ -38,14 +38,18 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         """Connects to nothing yet. Raises ``SettingsError``."""
         self._threads = threads(settings.worker_threads)
-        self._pool = open_pool(settings.needed("database_url"), sum(self._threads.values()) + 1, "refill worker")
         self._sender = Sender(open_broker(settings.needed("broker_url")))
-        tasks = Tasks(self._pool, outside(settings), self._sender)
+        self._pools: dict[Queue, LedgerPool] = {}
         self._brokers: dict[Queue, AnyBroker] = {}
         self._workers: list[Worker] = []
+        shared = outside(settings)
         for queue, count in self._threads.items():
+            pool = open_pool(
+                settings.needed("database_url"), count, f"refill worker {queue}", is_ready=queue == "charges"
+            )
             broker = open_broker(settings.needed("broker_url"))
-            declare(broker, queue, tasks)
+            declare(broker, queue, Tasks(pool, shared, self._sender))
+            self._pools[queue] = pool
             self._brokers[queue] = broker
             self._workers.append(Worker(broker, worker_timeout=IDLE_WAKE_MS, worker_threads=count))
 
@@ -64,7 +68,8 @@ class Workers:
             broker.close()
         with ThreadPoolExecutor(len(self._workers)) as together:
             list(together.map(lambda worker: worker.stop(timeout=STOP_MS_MAX), self._workers))
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
 
 def threads(charges: int) -> Mapping[Queue, int]:
