@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 RUNS = 3
 
-_DIGITS = {"ms": 1, "s": 2, "MB": 0}  # decimals; other units are rates and counts
+_DIGITS = {"ms": 1, "s": 2, "MB": 0, "%": 1}  # decimals; other units are rates and counts
 _RISES: Mapping[str, str] = {">=": "≥", "<=": "≤", "<": "<"}
 
 
