@@ -18,11 +18,12 @@ def drains(
     targets: Sequence[Target],
     baseline: Baseline | None = None,
     of: str = "",
+    runs: int = RUNS,
 ) -> Figure:
     """Events per second with so many intakes; `of` names what is drained, where that is not plain."""
-    runs = [_drain(place, backlog, intakes) for _ in range(RUNS)]
-    rates = [len(backlog.events) / drained.seconds for drained in runs]
-    middle = sorted(runs)[len(runs) // 2]
+    done = [_drain(place, backlog, intakes) for _ in range(runs)]
+    rates = [len(backlog.events) / drained.seconds for drained in done]
+    middle = sorted(done)[runs // 2]
     name = f"drain{' of ' * bool(of)}{of}, {intakes} intake{'s' * (intakes > 1)}"
     return Figure(name, "/s", rates, targets, baseline, bound=middle.busy)
 
