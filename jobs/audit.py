@@ -64,6 +64,7 @@ CHECKS = (
     Check("account_chain", "Each entry continues from the balance that the one before it left, never below zero"),
     Check("account_expiry", "No open lot expires before its account's next expiry"),
     Check("account_watch", "Every open account below its trigger waits for the sweep or for its open charge"),
+    Check("account_silence", "No account's credit dies of silence before the sweep looks at it"),
     Check("lot_granted", "What a lot was granted is what its entries brought in"),
     Check("lot_remaining", "What a lot has left is what was granted, less draws, plus revivals"),
     Check("lot_charge", "A paid lot is one line of one settled charge"),
@@ -87,6 +88,7 @@ CHECKS = (
     Check("message_depleted", "Every depletion is told exactly once"),
     Check("message_low", "Every fall below the alert level is told once, and once a day at most"),
     Check("message_recharge", "Every recharge is told to each of its accounts exactly once"),
+    Check("row_account", "Alerts, watched accounts, messages and events are those of accounts that exist"),
     Check("lot_unswept", "No lot has been dead for more than a day without being booked", advisory=True),
 )
 

@@ -52,6 +52,11 @@ DAMAGES = [
         "account busy", "a row in refill.watch", "none, at balance 180 below 500",
     ),
     Damage(
+        "account_silence",
+        "update refill.account set idle_expires_at = '2027-06-01' where account_id = 1",
+        "account busy", "looked at by 2027-06-01 00:00:00+00", "never",
+    ),
+    Damage(
         "lot_granted",
         "update refill.lot set granted = 201, remaining = 181 where lot_id = 2",
         "lot 2", "201", "200", ("account_lots",),
@@ -169,6 +174,11 @@ DAMAGES = [
         "message_recharge",
         "update refill.charge set reason = 'recharge' where charge_id = 1",
         "charge 1 to account busy", "1 message", "0 messages",
+    ),
+    Damage(
+        "row_account",
+        "update refill.event_log set account_id = 99 where event_log_id = 1",
+        "event 1 of account 99", "an account", "none",
     ),
 ]  # fmt: skip
 

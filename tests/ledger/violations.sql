@@ -201,7 +201,7 @@ insert into refill.message (account_id, kind, to_address, data, state, next_at, 
 -- message_check1
 insert into refill.message (account_id, kind, data, next_at, created_at) values (1, 'low', '{}', now(), now());
 
--- event_log_seq_key
+-- event_numbered
 insert into refill.event_log (at, type, data, seq) select now(), 'x', '{}', 5 from generate_series(1, 2);
 
 -- job_slot_pkey

@@ -55,14 +55,8 @@ begin
 end $$;
 
 -- The spend event that took an account from a level or above to below it, or null where it was no spend.
---
--- The settings pin the plan: the newest entries from each month's index, merged. For an empty month, as the first of each is,
--- Postgres would plan to read it whole and keep that plan while it fills; and it would sort all entries of a busy account.
 create or replace function refill.crossing_event(p_before refill.account, p_after refill.account, p_level bigint) returns text
-language sql stable
-set enable_seqscan = off
-set enable_sort = off
-as $$
+language sql stable as $$
     select e.event_id
     from (  -- the newest entries are those of this posting; a batch has no more
         select * from refill.entry n
@@ -86,59 +80,89 @@ end $$;
 create or replace trigger band_levels before insert or update of alert_below on refill.account
     for each row execute function refill.set_band_levels();
 
--- One change of band: 0 depleted, 1 low, 2 near the alert level, 3 clear of it.
+-- What changes of balances set off, of one account or of thousands. The caller holds the locks of the accounts.
+-- By band: 0 depleted, 1 low, 2 near the alert level, 3 clear of it.
 --   low       fires once on falling below the level; re-arms after 15 minutes in band 3; one message per day
 --   depleted  fires each time
 --   replenished  when credit is back: out of depleted, or out of low
-create or replace function refill.announce_band(p_account refill.account, p_was refill.account) returns void
-language plpgsql as $$
+-- By trigger: the account is put before the sweep; also when it rises above again, so that the verdict that stood ends at once.
+-- p_by_spend false where no spend can have been the cause.
+-- Pokes go out for p_pokes_max messages and as many accounts: whatever moves more at once leaves the others to the sweeps, which
+-- would find them anyway, rather than flood the broker.
+create or replace function refill.announce(p_changes refill.balance_change[], p_by_spend boolean, p_pokes_max int default 100) returns void
+language plpgsql
+set plan_cache_mode = force_generic_plan  -- planned once in a session, perhaps while its tables were empty: through indexes
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_material = off
+as $$
 declare
-    v_at timestamptz := p_account.updated_at;
-    v_now smallint := p_account.band;
-    v_before smallint := p_was.band;
-    v_alert refill.alert;
-    v_level bigint := case when p_account.band = 0 then 1 else p_account.alert_below end;
-    v_data jsonb := jsonb_build_object('balance', p_account.balance, 'alert_below', p_account.alert_below,
-                                       'event_id', refill.crossing_event(p_was, p_account, v_level));
+    v_events bigint;
+    v_messages uuid[];
 begin
-    insert into refill.alert (account_id) values (p_account.account_id) on conflict do nothing;
-    select * into v_alert from refill.alert where account_id = p_account.account_id for update;
-    if v_before = 3 and v_alert.clear_since <= v_at - interval '15 minutes' then v_alert.low_armed := true; end if;
-    v_alert.clear_since := case when v_now = 3 then v_at end;
+    with moved as materialized (
+        select (after).account_id, (after).name, (after).program_id, (after).email, (after).balance, (after).alert_below,
+               (after).updated_at as at, (after).band, (before).band as band_before,
+               case when p_by_spend then refill.crossing_event(
+                   before, after, case when (after).band = 0 then 1 else (after).alert_below end) end as event_id
+        from unnest(p_changes) c where (after).band <> (before).band
+    ), judged as materialized (
+        select m.*, a.low_sent_at, a.low_sent_at > at - interval '1 day' as is_told_today,
+               coalesce(a.low_armed, true) or (band_before = 3 and a.clear_since <= at - interval '15 minutes') as is_armed
+        from moved m left join refill.alert a on a.account_id = m.account_id
+    ), told as materialized (
+        select j.*, case when band = 0 then 'balance.depleted'
+                         when band = 1 and band_before > 1 and is_armed then 'balance.low'
+                         when band_before = 0 or (band_before = 1 and band > 1) then 'balance.replenished' end as type
+        from judged j
+    ), kept as (
+        insert into refill.alert (account_id, low_armed, clear_since, low_sent_at)
+        select account_id, is_armed and (type is null or type = 'balance.replenished'), case when band = 3 then at end,
+               case when type = 'balance.low' and is_told_today is not true then at else low_sent_at end
+        from told
+        on conflict (account_id) do update
+        set low_armed = excluded.low_armed, clear_since = excluded.clear_since, low_sent_at = excluded.low_sent_at
+    ), recorded as (
+        insert into refill.event_log (at, type, account_id, data)
+        select at, type, account_id, jsonb_build_object('balance', balance, 'alert_below', alert_below, 'event_id', event_id)
+        from told where type is not null
+    ), written as (
+        insert into refill.message (account_id, kind, to_address, data, state, next_at, created_at)
+        select t.account_id, case type when 'balance.low' then 'low' else 'depleted' end, t.email,
+               jsonb_build_object('account', t.name, 'program', p.name, 'balance', balance, 'alert_below', alert_below,
+                                  'event_id', event_id),
+               case when t.email is null then 'unaddressed' else 'pending' end, at, at
+        from told t join refill.program p on p.program_id = t.program_id
+        where type = 'balance.depleted' or (type = 'balance.low' and is_told_today is not true)
+        returning message_id, state
+    )
+    select (select count(*) from told where type is not null), array(select message_id from written where state = 'pending')
+    into v_events, v_messages;
+    if v_events > 0 then perform pg_notify('refill_poke', 'publish'); end if;
+    perform pg_notify('refill_poke', 'deliver ' || m) from unnest(v_messages[:p_pokes_max]) m;
 
-    if v_now = 0 then
-        perform refill.record_event('balance.depleted', p_account.account_id, v_at, v_data);
-        perform refill.enqueue_message(p_account.account_id, 'depleted', v_at, v_data);
-        v_alert.low_armed := false;
-    elsif v_now = 1 and v_before > 1 and v_alert.low_armed then
-        perform refill.record_event('balance.low', p_account.account_id, v_at, v_data);
-        v_alert.low_armed := false;
-        if v_alert.low_sent_at is null or v_alert.low_sent_at <= v_at - interval '1 day' then
-            perform refill.enqueue_message(p_account.account_id, 'low', v_at, v_data);
-            v_alert.low_sent_at := v_at;
-        end if;
-    elsif v_before = 0 or (v_before = 1 and v_now > 1) then
-        perform refill.record_event('balance.replenished', p_account.account_id, v_at, v_data);
-    end if;
-
-    update refill.alert set low_armed = v_alert.low_armed, clear_since = v_alert.clear_since, low_sent_at = v_alert.low_sent_at
-    where account_id = p_account.account_id;
+    insert into refill.watch as w (account_id, due_at, since, event_id)
+    select (after).account_id, (after).updated_at, (after).updated_at,
+           case when (after).below_trigger and p_by_spend then refill.crossing_event(before, after, (after).recharge_below) end
+    from unnest(p_changes) c where (after).below_trigger <> (before).below_trigger
+    on conflict (account_id) do update set due_at = excluded.due_at, event_id = coalesce(excluded.event_id, w.event_id);
+    perform pg_notify('refill_poke', 'evaluate ' || (after).account_id) from (
+        select after from unnest(p_changes) c where (after).below_trigger <> (before).below_trigger limit p_pokes_max) c;
 end $$;
 
 create or replace function refill.announce_account() returns trigger
 language plpgsql as $$
 begin
-    if new.band <> old.band then perform refill.announce_band(new, old); end if;
-    if new.below_trigger and not old.below_trigger then
-        perform refill.watch_account(new.account_id, new.updated_at, refill.crossing_event(old, new, new.recharge_below));
-    elsif old.below_trigger and not new.below_trigger then  -- the verdict that stood is over: let it be said at once
-        perform refill.watch_account(new.account_id, new.updated_at);
-    end if;
+    perform refill.announce(array[row(old, new)::refill.balance_change], true);
     return null;
 end $$;
 
+-- Off in a function that sets refill.announced_by and tells what it changed at its end itself: a call for each row would cost
+-- more than all the rest of a large expiry.
 create or replace trigger announce after update on refill.account
-    for each row when (new.closed_at is null and (new.band <> old.band or new.below_trigger <> old.below_trigger))
+    for each row when (new.closed_at is null and (new.band <> old.band or new.below_trigger <> old.below_trigger)
+                       and current_setting('refill.announced_by', true) is distinct from 'function')
     execute function refill.announce_account();
 
 -- An account that is opened with a trigger is below it at once.
