@@ -34,6 +34,7 @@ def schedule(settings: Settings) -> Mapping[str, Job]:
         Job("expiry_sweep", 60, "Books the expiry of dead credit."),
         Job("message_sweep", 15, "Delivers every message that is due."),
         Job("event_publish", 5, "Numbers new events in the order of their commits and writes them to the stream."),
+        Job("partitions", 86_400, "Makes the partitions of entries for this month and the next ones."),
         Job("housekeeping", 3_600, "Removes the notes of old job runs."),
     )
     return MappingProxyType({job.name: job for job in jobs})

@@ -1,8 +1,8 @@
 """Proves the identities of the ledger and names what breaks them.
 
 Each check is one set-based query, `jobs/ledger/audit/<code>.sql`, that returns what is wrong: the thing concerned, what
-was expected of it and what was found. All checks read one snapshot, so that an audit is right while credit is being
-spent; none of them locks or writes anything.
+was expected of it and what was found. Archived months count by the sums that they left (`refill.movement`). All checks
+read one snapshot, so that an audit is right while credit is being spent; none of them locks or writes anything.
 """
 
 from __future__ import annotations
@@ -68,10 +68,13 @@ CHECKS = (
     Check("lot_granted", "What a lot was granted is what its entries brought in"),
     Check("lot_remaining", "What a lot has left is what was granted, less draws, plus revivals"),
     Check("lot_charge", "A paid lot is one line of one settled charge"),
+    Check("entry_id", "No two entries have the same id"),
+    Check("archive_carried", "What an archived month carries is what its archive holds, account by account"),
     Check("entry_sides", "Both sides of an entry exist and belong to its program"),
     Check("entry_lot", "An entry moves a lot of one of its sides"),
     Check("program_sides", "All sides of a program add up to nothing"),
     Check("spend_accepted", "An accepted spend event has entries of exactly its amount and balance"),
+    Check("spend_carried", "The accepted spend events of archived months are what was carried, per account"),
     Check("spend_refused", "A refused spend event moved nothing"),
     Check("spend_entry", "No spend is booked without its spend event"),
     Check("spend_account", "A spend event's account exists and belongs to its program"),

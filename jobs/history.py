@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import merge
 from typing import Final
 
 from psycopg.rows import class_row
 
 from jobs import account
+from jobs.archived import carried_months
 from jobs.ledger.database import Connection, fetch_one
 
 PAGE: Final = 1000
 COUNTED_MAX: Final = 10_000
+ARCHIVED: Final = "archived"
 
 _FIRST: Final = 0
 _LAST: Final = 2**63 - 1
@@ -33,7 +36,10 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One entry from its account's side: `amount` is signed, in the program's smallest unit."""
+    """One entry from its account's side: `amount` is signed, in the program's smallest unit.
+
+    A month in an archive is one row of kind `archived`: what its entries came to, without a lot.
+    """
 
     entry_id: int
     at: datetime
@@ -41,7 +47,7 @@ class HistoryRow:
     kind: str
     amount: int
     balance_after: int
-    lot_id: int
+    lot_id: int | None
     charge_id: int | None
     event_id: str | None
     ref: str | None
@@ -64,12 +70,14 @@ def rows(
 
     Read in pages of `page` rows, so that memory is bounded whatever an account's length. Entries of one account are
     numbered in the order of its postings and never change, so that pages fit together without a transaction held open.
+    An archived month that has time in common with the period stands as one row where its entries stood.
     Raises `UnknownAccount`.
     """
     for name in accounts:
         found = account.find(connection, name)
         after = _FIRST if limit is None else _before_newest(connection, found.account_id, period, limit)
-        yield from _pages(connection, found, period, after, page)
+        months = _archived(connection, found, period, after)
+        yield from merge(months, _pages(connection, found, period, after, page), key=lambda row: row.entry_id)
 
 
 def omitted(connection: Connection, name: str, period: Period, limit: int, counted_max: int = COUNTED_MAX) -> Omitted:
@@ -93,6 +101,25 @@ def _pages(
         if len(page) < size:
             return
         after = page[-1].entry_id
+
+
+def _archived(connection: Connection, found: account.Account, period: Period, after: int) -> Iterator[HistoryRow]:
+    for one in carried_months(connection, found.account_id, period.since, period.until):
+        if one.last_entry_id > after:
+            yield HistoryRow(
+                entry_id=one.last_entry_id,
+                at=one.last_at,
+                account=found.name,
+                kind=ARCHIVED,
+                amount=one.closing - one.opening,
+                balance_after=one.closing,
+                lot_id=None,
+                charge_id=None,
+                event_id=None,
+                ref=None,
+                memo=f"{one.entries:,} entries of {one.month} are in {one.file}; `refill archive restore` shows them",
+                actor=None,
+            )
 
 
 def _before_newest(connection: Connection, account_id: int, period: Period, limit: int) -> int:

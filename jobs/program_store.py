@@ -122,7 +122,7 @@ def _check_change(connection: Connection, program_id: int, program: Program) -> 
 
 def _has_entries(connection: Connection, program_id: int) -> bool:
     found: bool = fetch_one(
-        connection, "select exists (select from refill.entry where program_id = %s)", (program_id,)
+        connection, "select exists (select from refill.movement where program_id = %s)", (program_id,)
     )[0]
     return found
 

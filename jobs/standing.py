@@ -12,6 +12,7 @@ from typing import Final
 
 from psycopg.rows import class_row
 
+from jobs.archived import check_present
 from jobs.ledger.database import Connection, fetch_one
 
 LOTS_SHOWN: Final = 10
@@ -59,7 +60,11 @@ def standing(connection: Connection, account_id: int, now: datetime) -> Standing
 
 
 def standing_at(connection: Connection, account_id: int, at: datetime) -> Standing:
-    """The account as it stood at a moment in the past, from its entries."""
+    """The account as it stood at a moment in the past, from its entries.
+
+    Raises EntriesArchived for a moment within an archived month, of which only the sums are here.
+    """
+    check_present(connection, at)
     return _standing(connection, account_id, at, _idle_expiry(connection, account_id, at), is_past=True)
 
 
@@ -107,9 +112,10 @@ from (select lot_id, remaining from refill.lot where account_id = %(account_id)s
 _HELD_BY_ENTRIES: Final = """
 from (
     select lot_id, sum(amount)::bigint as remaining from (
-        select lot_id, amount from refill.entry where to_side = %(account_id)s and to_side > 0 and at <= %(at)s
+        select lot_id, amount from refill.movement where to_side = %(account_id)s and to_side > 0 and last_at <= %(at)s
         union all
-        select lot_id, -amount from refill.entry where from_side = %(account_id)s and from_side > 0 and at <= %(at)s
+        select lot_id, -amount from refill.movement
+        where from_side = %(account_id)s and from_side > 0 and last_at <= %(at)s
     ) moved group by lot_id having sum(amount) > 0
 ) held
 """
@@ -128,17 +134,17 @@ where l.account_id = %(account_id)s and c.opened_at <= %(at)s and (c.ended_at is
 
 _ACTIVITY: Final = """
 select case p.expiry_kind when 'inactivity' then p.expiry_days end, (
-    select max(at) from (
-        select at from refill.entry
-        where from_side = %(account_id)s and from_side > 0 and at <= %(at)s and kind = 'spend'
+    select max(last_at) from (
+        select last_at from refill.movement
+        where from_side = %(account_id)s and from_side > 0 and last_at <= %(at)s and kind = 'spend'
         union all
-        select at from refill.entry
-        where to_side = %(account_id)s and to_side > 0 and at <= %(at)s and kind in ('purchase', 'recharge')
+        select last_at from refill.movement
+        where to_side = %(account_id)s and to_side > 0 and last_at <= %(at)s and kind in ('purchase', 'recharge')
     ) active)
 from refill.account a join refill.program p using (program_id) where a.account_id = %(account_id)s
 """
 
 _GIFT: Final = """
-select min(at) from refill.entry
-where to_side = %(account_id)s and to_side > 0 and kind = 'promotion' and at >= %(since)s and at <= %(at)s
+select min(first_at) from refill.movement
+where to_side = %(account_id)s and to_side > 0 and kind = 'promotion' and first_at >= %(since)s and first_at <= %(at)s
 """

@@ -100,6 +100,15 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryMonths:
+    """The partitions of entries: `until` is where those that follow one another from this month on end, None where it
+    has none; `has_strays` where the default one holds entries."""
+
+    until: datetime | None
+    has_strays: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerStatus:
     """All of it, at ``now`` of the database's clock."""
 
@@ -114,6 +123,7 @@ class LedgerStatus:
     cards: Sequence[StoppedCard]
     messages: Messages
     events: Events
+    entry_months: EntryMonths
 
 
 def look(connection: Connection, jobs: Sequence[str]) -> LedgerStatus:
@@ -133,6 +143,7 @@ def look(connection: Connection, jobs: Sequence[str]) -> LedgerStatus:
         cards=_rows(connection, StoppedCard, _CARDS, (SHOWN_MAX,)),
         messages=_rows(connection, Messages, _MESSAGES)[0],
         events=_rows(connection, Events, _EVENTS)[0],
+        entry_months=_rows(connection, EntryMonths, _ENTRY_MONTHS)[0],
     )
 
 
@@ -209,4 +220,12 @@ _EVENTS: Final = """
         select e.at from refill.event_log e, cursor where e.seq > cursor.seq
     )
     select count(*) as unpublished, min(at) as oldest_at from waiting
+"""
+_ENTRY_MONTHS: Final = """
+    with recursive ahead as (
+        select until from refill.entry_partition where now() >= since and now() < until
+        union all
+        select p.until from ahead a join refill.entry_partition p on p.since = a.until
+    )
+    select max(until) as until, exists (select from refill.entry_default) as has_strays from ahead
 """

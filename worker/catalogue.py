@@ -33,13 +33,9 @@ _EVENTS: dict[str, LogEvent] = {
         "info", "An account was opened.", ("account", "organisation", "program", "tier", "actor")
     ),
     "archive.created": LogEvent(
-        "info",
-        "A month of entries was written to a file and taken out of the ledger. Keep the file.",
-        ("month", "path", "sha256", "count", "actor"),
+        "info", "A month of entries was moved to a file. Keep it.", ("month", "path", "sha256", "count", "actor")
     ),
-    "archive.restored": LogEvent(
-        "info", "A month of entries was put back from its file.", ("month", "path", "count", "actor")
-    ),
+    "archive.restored": LogEvent("info", "A month of entries was put back.", ("month", "path", "count", "actor")),
     "attempt.started": LogEvent(
         "info",
         "The card network was asked for the money; from here on only reading the intent says how it went.",
@@ -248,6 +244,7 @@ _EVENTS: dict[str, LogEvent] = {
         "An organisation was created, or began to hold a program.",
         ("organisation", "program", "sharing", "actor"),
     ),
+    "partition.created": LogEvent("info", "A month of entries got its partition.", ("partition",)),
     "policy.changed": LogEvent(
         "info",
         "Somebody changed when an account is warned or recharged; refill.policy_change keeps before and after.",

@@ -16,6 +16,7 @@ JOB_GRACE: Final = timedelta(seconds=30)
 SPEND_WAIT_S_MAX: Final = 60
 EVENTS_WAIT_MAX: Final = timedelta(seconds=60)
 MAIL_WAIT_MAX: Final = timedelta(minutes=10)
+MONTH_MADE_BEFORE: Final = timedelta(days=7)
 LOOK_WAIT_MAX: Final = timedelta(minutes=5)
 
 
@@ -25,6 +26,7 @@ def problems(ledger: LedgerStatus, redis: RedisStatus, jobs: Sequence[Job]) -> l
         *_of_charges(ledger),
         *_of_running(ledger, jobs),
         *_of_waiting(ledger),
+        *_of_entries(ledger),
         *_of_stream(redis.stream),
         *_of_broker(redis.broker),
     ]
@@ -68,6 +70,21 @@ def _of_waiting(ledger: LedgerStatus) -> Iterator[str]:
         )
     if events.oldest_at is not None and ledger.now - events.oldest_at > EVENTS_WAIT_MAX:
         yield f"{events.unpublished} events wait to be published since {_at(events.oldest_at)}."
+
+
+def _of_entries(ledger: LedgerStatus) -> Iterator[str]:
+    months = ledger.entry_months
+    if months.until is None or months.until - ledger.now < MONTH_MADE_BEFORE:
+        yield (
+            "Entries have no partition for this month."
+            if months.until is None
+            else f"Entries have no partition from {_at(months.until)} on."
+        ) + " Nothing is lost: the default one takes them. `refill run partitions` makes it, or says why not."
+    if months.has_strays:
+        yield (
+            "The default partition holds entries: their month had none when they were posted."
+            " `refill run partitions` moves them."
+        )
 
 
 def _of_stream(stream: StreamStatus | None) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import structlog
 
-from jobs import charge, expire, notify, recharge, slots
+from jobs import charge, expire, notify, partition, recharge, slots
 from jobs.ledger.database import Connection
 from worker.failures import failure_of
 from worker.outside import Outside
@@ -87,6 +87,11 @@ def event_publish(run: Run) -> Result:
     return {"published": publish(run.connection, run.outside.stream)}
 
 
+def partitions(run: Run) -> Result:
+    """Makes the partitions of entries that are missing."""
+    return {"partitions_made": len(partition.ensure(run.connection, run.now))}
+
+
 def housekeeping(run: Run) -> Result:
     """Removes the notes of old runs."""
     return {"slots_removed": slots.remove_old(run.connection, run.now)}
@@ -99,6 +104,7 @@ JOBS: Final[Mapping[str, Callable[[Run], Result]]] = MappingProxyType(
         "expiry_sweep": expiry_sweep,
         "message_sweep": message_sweep,
         "event_publish": event_publish,
+        "partitions": partitions,
         "housekeeping": housekeeping,
     }
 )

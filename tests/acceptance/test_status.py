@@ -118,7 +118,8 @@ def test_people_get_tables_and_the_reasons(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "job", ["recharge_sweep", "charge_sweep", "expiry_sweep", "message_sweep", "event_publish", "housekeeping"]
+    "job",
+    ["recharge_sweep", "charge_sweep", "expiry_sweep", "message_sweep", "event_publish", "partitions", "housekeeping"],
 )
 def test_every_job_can_be_run_by_hand(site: Site, job: str) -> None:
     done = site.command("run", job, "--json")

@@ -72,6 +72,17 @@ DAMAGES = [
         "lot 2", "exactly 1 line of a settled charge", "0, charge 1", ("charge_grant",),
     ),
     Damage(
+        "entry_id",
+        "update refill.entry set entry_id = 1 where entry_id = 5",
+        "entry 1", "one entry", "2 entries",
+    ),
+    Damage(
+        "archive_carried",
+        "insert into refill.entry_archive (month, since, until, file, sha256, bytes, rows, credits, archived_by)"
+        " values ('2020-01', '2020-01-01', '2020-02-01', 'f', '', 1, 1, 5, 'me')",
+        "archive 1 of 2020-01", "1 entries of 5 credits, and no partition", "0 entries of 0 credits",
+    ),
+    Damage(
         "entry_sides",
         "update refill.entry set program_id = 2 where entry_id = 1",
         "entry 1, side 1", "a side of program 2", "account busy of program 1", ("program_sides",),
@@ -90,6 +101,12 @@ DAMAGES = [
         "spend_accepted",
         "update refill.spend_event set amount = 119 where event_id = 'e1'",
         "spend event e1", "119 from account 1, leaving 180", "120 from account 1, leaving 180",
+    ),
+    Damage(
+        "spend_carried",
+        "insert into refill.entry_archive (month, since, until, file, sha256, bytes, rows, credits, archived_by)"
+        " values ('2026-01', '2026-01-01', '2026-02-01', 'f', '', 0, 0, 0, 'me')",
+        "account busy", "1 archived spends of 120", "0 of 0",
     ),
     Damage(
         "spend_refused",

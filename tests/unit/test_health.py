@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from config.schedule import Job
-from jobs.status import Events, JobRun, Leader, LedgerStatus, Messages, UnclearCharge, Waiting
+from jobs.status import EntryMonths, Events, JobRun, Leader, LedgerStatus, Messages, UnclearCharge, Waiting
 from worker.health import problems
 from worker.redis_status import BrokerStatus, RedisStatus, StreamStatus
 
@@ -26,6 +26,7 @@ WELL = LedgerStatus(
     cards=[],
     messages=Messages(0, None, 0, 0, 0),
     events=Events(0, None),
+    entry_months=EntryMonths(NOW + timedelta(days=90), has_strays=False),
 )
 READ = StreamStatus(exists=True, waiting=0, pending=0, oldest_s=None, intakes=1)
 QUEUES = BrokerStatus("redis", {})

@@ -29,6 +29,7 @@ COMMANDS = {
     "spend": Entry("worker.cli.spend", "Post one spend event."),
     "history": Entry("worker.cli.history", "What came in and went out."),
     "explain": Entry("worker.cli.explain", "Why it did, or did not, recharge."),
+    "archive": Entry("worker.cli.archive", "Old months of entries: out to files and back."),
     "run": Entry("worker.cli.run", "Run one scheduled job by hand."),
     "replay": Entry("worker.cli.replay", "Send the spends of a trace to the stream."),
     "sandbox": Entry("worker.cli.sandbox", "Run the sandbox card processor."),

@@ -150,7 +150,7 @@ def _lines(page: Iterable[HistoryRow], program: Program) -> Iterator[dict[str, o
             "kind": None if is_same else row.kind,
             "amount": ("+" if row.amount > 0 else "") + format_number(row.amount, program.decimals),
             "balance": format_number(row.balance_after, program.decimals),
-            "lot": str(row.lot_id),
+            "lot": None if row.lot_id is None else str(row.lot_id),
             "charge": None if row.charge_id is None else str(row.charge_id),
             "event_id": None if is_same else row.event_id,
             "ref": None if is_same else row.ref,

@@ -14,7 +14,7 @@ from jobs import status as ledger_status
 from jobs.errors import DatabaseTooOld, DatabaseUnavailable, Refused, SchemaOutdated
 from jobs.ledger.database import check_schema, connect
 from jobs.money import Money, format_money
-from jobs.status import LedgerStatus
+from jobs.status import EntryMonths, LedgerStatus
 from worker import redis_status
 from worker.broker import open_broker
 from worker.cli.parts import Session, example, single
@@ -111,7 +111,13 @@ def _summary(ledger: LedgerStatus, streams: RedisStatus) -> dict[str, object]:
             f"{messages.pending:,} pending, {messages.poisoned:,} poisoned, {messages.unaddressed:,} without address"
         ),
         "events": f"{ledger.events.unpublished:,} to be published",
+        "entries": _months(ledger.entry_months),
     }
+
+
+def _months(months: EntryMonths) -> str:
+    made = "no partition for this month" if months.until is None else f"partitions until {shown(months.until)}"
+    return made + (", some in the default one" if months.has_strays else "")
 
 
 def _pokes(broker: BrokerStatus) -> str:

@@ -4,6 +4,6 @@ from refill.program p
 left join (select program_id, sum(balance) as held from refill.account group by program_id) a using (program_id)
 left join (
     select program_id, sum(case when to_side < 0 then amount else 0 end - case when from_side < 0 then amount else 0 end) as net
-    from refill.entry group by program_id
+    from refill.movement group by program_id
 ) e using (program_id)
 where coalesce(a.held, 0) + coalesce(e.net, 0) <> 0

@@ -21,16 +21,18 @@ cross join lateral (
     ) l
 ) live;
 
+-- Entries of the months that lie in the ledger; `refill archive list` says which were taken out.
 create or replace view refill.entry_history as
-select e.entry_id, e.at, a.name as account, e.kind::text as kind, side.sign * e.amount as amount, side.balance_after, e.lot_id,
+select e.entry_id, e.at, a.name as account, e.kind::text as kind, e.amount, e.balance_after, e.lot_id,
        e.event_id, s.ref, coalesce(s.memo, e.memo) as memo, coalesce(s.actor, e.actor) as actor
 from refill.account a
 cross join lateral (
-    select -1 as sign, f.from_balance as balance_after, f.entry_id from refill.entry f where f.from_side = a.account_id and f.from_side > 0
+    select f.entry_id, f.at, f.kind, f.program_id, -1 * f.amount as amount, f.from_balance as balance_after, f.lot_id, f.event_id, f.memo, f.actor
+    from refill.entry f where f.from_side = a.account_id and f.from_side > 0
     union all
-    select 1, t.to_balance, t.entry_id from refill.entry t where t.to_side = a.account_id and t.to_side > 0
-) side
-join refill.entry e on e.entry_id = side.entry_id
+    select t.entry_id, t.at, t.kind, t.program_id, t.amount, t.to_balance, t.lot_id, t.event_id, t.memo, t.actor
+    from refill.entry t where t.to_side = a.account_id and t.to_side > 0
+) e
 left join refill.spend_event s on e.kind = 'spend' and s.event_id = e.event_id and s.program_id = e.program_id;
 
 create or replace view refill.spend_outcome as

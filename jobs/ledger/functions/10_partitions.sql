@@ -72,7 +72,7 @@ begin
     return v_made;
 end $$;
 
--- The first moments of the months that should have a partition and have none.
+-- The first moments of the months that should have a partition and have none; an archived month shall have none.
 create or replace function refill.entry_months_missing(p_months_ahead int, p_now timestamptz default null) returns setof timestamptz
 language sql stable
 set timezone = 'UTC'
@@ -85,6 +85,7 @@ as $$
         select date_trunc('month', e.at) from refill.entry_default e where isfinite(e.at)
     ) m
     where not exists (select from refill.entry_partition p where m.month >= p.since and m.month < p.until)
+      and not exists (select from refill.entry_archive a where a.restored_at is null and m.month >= a.since and m.month < a.until)
     order by m.month
 $$;
 
