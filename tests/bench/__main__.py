@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 import tests.bench
-from tests.bench.report import RESULTS, Result, number_of, result_of, show
+from tests.bench.report import RESULTS, Result, end_in_order, number_of, result_of, show
 from tests.bench.sizes import SIZES
 
 
@@ -35,8 +35,21 @@ def _run(program: str, size: str) -> Result | None:
     """What the program found, or None where it failed."""
     path = RESULTS / f"{program}.json"
     path.unlink(missing_ok=True)
-    status = subprocess.run([sys.executable, "-m", f"tests.bench.{program}", "--size", size]).returncode
+    status = _wait_for(subprocess.Popen([sys.executable, "-m", f"tests.bench.{program}", "--size", size]))
     return result_of(json.loads(path.read_text(encoding="utf-8"))) if status == 0 else None
+
+
+def _wait_for(program: subprocess.Popen[bytes]) -> int:
+    """The exit status. Whatever ends this process lets the program put away what it started."""
+    try:
+        return program.wait()
+    except KeyboardInterrupt:  # which the terminal sends to both
+        program.wait()
+        raise
+    except SystemExit:
+        program.terminate()
+        program.wait()
+        raise
 
 
 def main() -> int:
@@ -45,6 +58,7 @@ def main() -> int:
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--only", nargs="*", default=[], metavar="FIGURE", help="such as f1 f4")
     arguments = parser.parse_args()
+    end_in_order()
     found = {program: _run(program, arguments.size) for program in programs(arguments.only)}
     results = [result for result in found.values() if result is not None]
     failed = [program for program, result in found.items() if result is None]

@@ -25,12 +25,13 @@ class Cores:
         return time.monotonic() - self._began
 
     def in_words(self) -> str:
-        """`of 2 cores: Postgres 1.31, intake 0.52, Redis 0.08, others 0.02, idle 0.07`."""
+        """`2 of 2 cores busy: Postgres 1.31, Redis 0.08, intake 0.52, others 0.07`."""
         seconds, all_busy = self.seconds, _all_busy()
         cores = {name: (used - self._used[name]) / seconds for name, used in self._count().items()}
         busy, count = (all_busy - self._busy) / seconds, psutil.cpu_count() or 1
-        cores |= {"others": max(busy - sum(cores.values()), 0.0), "idle": max(count - busy, 0.0)}
-        return f"of {count} cores: " + ", ".join(f"{name} {share:.2f}" for name, share in cores.items())
+        cores["others"] = max(busy - sum(cores.values()), 0.0)
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in cores.items())
+        return f"{min(busy, count):.2g} of {count} cores busy: {shares}"
 
     def _count(self) -> dict[str, float]:
         return {name: sum(map(_family_seconds, pids)) for name, pids in self._pids.items()}

@@ -23,7 +23,7 @@ from psycopg import sql
 from jobs.ledger.database import Connection, connect, database_now, fetch_one
 
 PAST = timedelta(days=330)
-BYTES_PER_ENTRY = 800  # on disk, with its event, both indexes and the log of writing them
+BYTES_PER_ENTRY = 1_000  # on disk, with its event, both indexes and the log of writing them
 
 _WRITERS = 2
 _CHUNKS = 12

@@ -36,7 +36,11 @@ def naive_per_second(url: str, accounts: int, seconds: float) -> float:
     clients = [
         subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True) for number in range(CLIENTS)
     ]
-    return sum(float(client.communicate()[0]) for client in clients)
+    try:
+        return sum(float(client.communicate()[0]) for client in clients)
+    finally:
+        for client in clients:
+            client.kill()
 
 
 def client_per_second(url: str, accounts: int, seconds: float, number: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,7 @@ def run_program(program: str, description: str | None, measure: Callable[[Size],
 
 def report(program: str, size: Size, measure: Callable[[Size], Sequence[Figure]]) -> None:
     """Measures, and shows and keeps what was found: a table, and `build/bench/PROGRAM.json`."""
+    end_in_order()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     load_before, began = load_average(), time.monotonic()
     figures = measure(size)
@@ -77,6 +79,11 @@ def report(program: str, size: Size, measure: Callable[[Size], Sequence[Figure]]
     RESULTS.mkdir(parents=True, exist_ok=True)
     written = json.dumps(result.to_json(), indent=2, ensure_ascii=False)
     (RESULTS / f"{program}.json").write_text(written + "\n", encoding="utf-8")
+
+
+def end_in_order() -> None:
+    """SIGTERM ends this process as an error would: what it started is stopped and its ledgers are removed."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def show(results: Sequence[Result], console: Console | None = None) -> None:

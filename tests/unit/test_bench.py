@@ -23,7 +23,7 @@ DRAIN = Figure(
     [41_000.0, 30_000.0, 38_000.0],
     (Target(">=", 30_000), Target(">=", 15, of="ratio")),
     Baseline("naive psycopg, 8 clients", 2_000.0),
-    bound="of 2 cores: Postgres 1.31",
+    bound="2 of 2 cores busy: Postgres 1.31",
 )
 
 
@@ -103,7 +103,7 @@ def test_the_table_says_what_was_reached_within_100_columns() -> None:
     (latency,) = (line for line in lines if "31.0 ms" in line)
     assert "NO" in latency
     assert any("19.00 ×" in line for line in lines)
-    assert "F1 drain, 1 intake: of 2 cores: Postgres 1.31" in written.getvalue()
+    assert "F1 drain, 1 intake: 2 of 2 cores busy: Postgres 1.31" in written.getvalue()
     assert "2 cores (EPYC), 25.3 GB of memory" in written.getvalue()
 
 
@@ -111,7 +111,7 @@ def test_the_readme_gets_a_row_for_each_figure_with_a_target() -> None:
     table = markdown([result(Figure("naive psycopg, 8 clients", "/s", [2_000.0]), DRAIN)])
     row = (
         "| F1 | drain, 1 intake | 38,000/s | ≥ 30,000/s, ≥ 15 × | yes | 19.00 × naive psycopg, 8 clients (2,000/s)"
-        " | of 2 cores: Postgres 1.31 |"
+        " | 2 of 2 cores busy: Postgres 1.31 |"
     )
     assert [line for line in table.splitlines() if line.startswith("| F")] == [row]
     assert "load average 0.4 to 1.9" in table
