@@ -25,9 +25,9 @@ log = structlog.get_logger()
 
 OLDEST_SERVER = 150000  # PostgreSQL 15, as the contract promises
 CONNECT_TIMEOUT_S = 10
-# For the server's end: a silent client is given up after 25 s, one that takes no answer after a minute.
+# For the server's end: a silent client is given up after 15 s, one that takes no answer after a minute.
 _SIGNS_OF_LIFE = (
-    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=60000"
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2 -c tcp_user_timeout=60000"
 )
 MIGRATION_LOCK = 7_355_608  # any number that only migrations take
 

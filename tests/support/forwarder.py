@@ -20,20 +20,24 @@ _CHUNK = 65_536
 
 
 class Forwarder:
-    """Loopback's ``port`` to a port of ``host``. As a context it runs; it can be cut and mended meanwhile.
+    """A port of ``listen`` to one of ``host``. As a context it runs; it can be cut and mended meanwhile.
 
     ``inside`` is a command that starts it somewhere else, in a network namespace for example.
     """
 
-    def __init__(self, host: str, target: int, port: int = 0, inside: Sequence[str] = ()) -> None:
+    def __init__(
+        self, host: str, target: int, port: int = 0, *, listen: str = LOOPBACK, inside: Sequence[str] = ()
+    ) -> None:
         self._host = host
         self._target = target
+        self._listen = listen
         self._inside = inside
         self.port = port or choose_port(0, "")
 
     def mend(self) -> None:
         """Starts it."""
-        here = [sys.executable, "-m", "tests.support.forwarder", str(self.port), self._host, str(self._target)]
+        ends = [self._listen, str(self.port), self._host, str(self._target)]
+        here = [sys.executable, "-m", "tests.support.forwarder", *ends]
         self._process = subprocess.Popen(
             [*self._inside, *here], cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True
         )
@@ -71,7 +75,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-async def _serve(port: int, host: str, target: int) -> None:
+async def _serve(listen: str, port: int, host: str, target: int) -> None:
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there = await asyncio.open_connection(host, target)
@@ -80,11 +84,11 @@ async def _serve(port: int, host: str, target: int) -> None:
             return
         await asyncio.gather(_pipe(reader, there[1]), _pipe(there[0], writer))
 
-    server = await asyncio.start_server(forward, LOOPBACK, port)
+    server = await asyncio.start_server(forward, listen, port)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])))

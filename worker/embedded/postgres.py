@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import psycopg
@@ -35,7 +36,6 @@ log = structlog.get_logger()
 
 _USER = "refill"
 _DATABASE = "refill"
-_HOST_RULES = f"# Written by refill at every start.\nhost all all {LOOPBACK}/32 scram-sha-256\n"
 _READABLE = 0o644
 
 # Durable, and right for an SSD and a database that fits in memory. ALTER SYSTEM overrides any of it for good.
@@ -69,8 +69,13 @@ class Postgres:
         port: int = 0,
         shared_buffers: str = "256MB",
         configuration: Mapping[str, str] | None = None,
+        network: IPv4Interface | None = None,
     ) -> None:
-        """``configuration`` adds to the server's settings or replaces them. Raises ``PortInUse``, ``NoServiceUser``."""
+        """``configuration`` adds to the server's settings or replaces them. It listens on loopback and, where one is
+        given, on an address of ``network``, whose machines it lets in with the password.
+
+        Raises ``PortInUse``, ``NoServiceUser``.
+        """
         self._directory = data.resolve() / "postgres"
         self._log = data.resolve() / "postgres.log"
         self._configuration_file = data.resolve() / "postgres.conf"
@@ -80,8 +85,10 @@ class Postgres:
         self._user = service_user()
         self._end_leftovers()
         self.port = choose_port(port, "REFILL_POSTGRES_PORT")
+        self._networks = [f"{LOOPBACK}/32", *([str(network.network)] if network else [])]
         self._configuration = {
             **_CONFIGURATION,
+            **({"listen_addresses": f"{LOOPBACK},{network.ip}"} if network else {}),
             "shared_buffers": shared_buffers,
             **(configuration or {}),
             "port": str(self.port),
@@ -102,7 +109,7 @@ class Postgres:
         open_parents(self._directory, self._user)
         (self._directory / "postmaster.pid").unlink(missing_ok=True)  # no server works here: the file is a dead one's
         self._write(self._configuration_file, _as_file(self._configuration))
-        self._write(self._host_rules_file, _HOST_RULES)
+        self._write(self._host_rules_file, self._host_rules())
         rotate(self._log)
 
     def command(self) -> Command:
@@ -179,6 +186,10 @@ class Postgres:
             run(Command(arguments, environment=_environment(), directory=Path("/"), user=self._user))
         except subprocess.CalledProcessError as error:
             raise ServerFailed(f"the embedded PostgreSQL could not be set up:\n{error.output}") from error
+
+    def _host_rules(self) -> str:
+        rules = [f"host all all {network} scram-sha-256" for network in self._networks]
+        return "\n".join(["# Written by refill at every start.", *rules, ""])
 
     def _end_leftovers(self) -> None:
         end_servers(frozenset({"postgres"}), self._directory, signal.SIGINT)

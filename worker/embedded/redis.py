@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import signal
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import redis
@@ -28,13 +29,14 @@ class Redis:
 
     name = "redis"
 
-    def __init__(self, data: Path, port: int = 0, databases: int = 16) -> None:
-        """Raises ``PortInUse``."""
+    def __init__(self, data: Path, port: int = 0, databases: int = 16, network: IPv4Interface | None = None) -> None:
+        """It listens on loopback and, where one is given, on an address of ``network``. Raises ``PortInUse``."""
         self._directory = data.resolve() / "redis"
         self._log = data.resolve() / "redis.log"
         self._configuration_file = data.resolve() / "redis.conf"
         self._password_file = data.resolve() / "redis.password"
         self._databases = databases
+        self._addresses = [LOOPBACK, *([str(network.ip)] if network else [])]
         self._program = _program()
         self._end_leftovers()
         self.port = choose_port(port, "REFILL_REDIS_PORT")
@@ -76,7 +78,7 @@ class Redis:
         return "\n".join(
             [
                 "# Written by refill at every start.",
-                f"bind {LOOPBACK}",
+                f"bind {' '.join(self._addresses)}",
                 f"port {self.port}",
                 f"requirepass {keep_secret(self._password_file)}",
                 f'dir "{self._directory}"',
