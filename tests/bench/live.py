@@ -34,6 +34,7 @@ GRANTED, TRIGGER, CROSSING_SPEND, RECHARGED = 1_000, 500, 600, 1_000  # credits 
 _PATIENCE_S = 60.0
 _IS_QUIET = """
 select not exists (select from refill.watch) and not exists (select from refill.event_log where seq is null)
+   and not exists (select from refill.charge_line where open)
    and count(*) filter (where finished_at is not null) >= %s
    and bool_and(finished_at is not null) filter (where job <> 'leadership')
 from refill.job_slot
@@ -84,8 +85,7 @@ def live(place: Ground, crossing: int, **settings: str) -> Iterator[Live]:
                 for process in ("intake", "scheduler", "worker")
             }
             started["intake"].wait_for_event("intake.started")
-            with connect(url) as connection:
-                eventually(lambda: connection.execute(_IS_QUIET, (len(JOBS),)).fetchall() == [(True,)], _PATIENCE_S)
+            wait_until_quiet(url)
             yield Live(url, place.redis_url, sandbox, place.accounts, names, started)
             _prove(url)
         finally:
@@ -105,6 +105,12 @@ def send(refill: Live, seconds: float, crossing: Sequence[str] = ()) -> Sent:
             start, late_s = _produce(refill.redis_url, plan)
     due = {number: start + (number - 1) / RATE for number in range(1, count + 1)}
     return Sent(due, watcher.seen(), crossings, late_s)
+
+
+def wait_until_quiet(url: str) -> None:
+    """Returns when every job has run, every event is published, and no account and no charge waits for anything."""
+    with connect(url) as connection:
+        eventually(lambda: connection.execute(_IS_QUIET, (len(JOBS),)).fetchall() == [(True,)], _PATIENCE_S)
 
 
 def _open_crossing(url: str, sandbox: Sandbox, count: int) -> list[str]:

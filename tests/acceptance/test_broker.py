@@ -1,0 +1,92 @@
+"""Waiting for pokes: in Redis and not asleep, so that the first one after a quiet time is as quick as any."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.message import Message
+
+from tests.support.waiting import eventually
+from worker.broker import IDLE_WAIT_S, PokeBroker, open_broker
+
+pytestmark = pytest.mark.acceptance
+
+SOON_S = IDLE_WAIT_S / 2  # what was found only by asking again would take longer
+
+
+@pytest.fixture
+def broker(redis_url: str) -> PokeBroker:
+    broker = open_broker(redis_url)
+    assert isinstance(broker, PokeBroker)
+    return broker
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def poke(broker: PokeBroker, account_id: int) -> None:
+    broker.enqueue(Message[object]("charges", "evaluate", (account_id,), {}, {}))
+
+
+def take(consumer: Consumer) -> MessageProxy:
+    """The next message, however often none comes before it."""
+    return next(message for message in consumer if message is not None)
+
+
+def waits_in_redis(url: str) -> bool:
+    with redis.Redis.from_url(url) as client:
+        return any(other["cmd"] == "blmove" for other in client.client_list())
+
+
+def test_a_consumer_that_waits_is_told_at_once(
+    broker: PokeBroker, redis_url: str, elsewhere: ThreadPoolExecutor
+) -> None:
+    consumer = broker.consume("charges")
+    assert next(consumer) is None  # nothing came for its longest wait: from here on it is idle
+    taken = elsewhere.submit(take, consumer)
+    eventually(lambda: waits_in_redis(redis_url))
+    began = time.monotonic()
+    poke(broker, 1)
+    assert taken.result(timeout=10).args == (1,)
+    assert time.monotonic() - began < SOON_S
+
+
+def test_what_one_has_taken_no_other_gets(broker: PokeBroker, redis_url: str) -> None:
+    poke(broker, 1)
+    assert take(broker.consume("charges")).args == (1,)
+    assert next(open_broker(redis_url).consume("charges")) is None
+
+
+def test_waiting_leaves_the_order_as_it_is(broker: PokeBroker) -> None:
+    for account_id in (1, 2, 3):
+        poke(broker, account_id)
+    consumer = broker.consume("charges", prefetch=1)
+    taken = []
+    for _ in range(3):
+        message = take(consumer)
+        taken.append(message.args[0])
+        consumer.ack(message)
+    assert taken == [1, 2, 3]
+
+
+def test_one_with_its_hands_full_goes_on_as_soon_as_one_is_free(
+    broker: PokeBroker, elsewhere: ThreadPoolExecutor
+) -> None:
+    for account_id in (1, 2):
+        poke(broker, account_id)
+    consumer = broker.consume("charges", prefetch=1)
+    first = take(consumer)
+    assert next(consumer) is None  # full
+    taken = elsewhere.submit(take, consumer)
+    began = time.monotonic()
+    consumer.ack(first)
+    assert taken.result(timeout=10).args == (2,)
+    assert time.monotonic() - began < SOON_S
