@@ -71,7 +71,7 @@ class Backlog:
                 _until(lambda: _group(client)["last-delivered-id"] != b"0-0", started)
                 cores = Cores(place, {"intake": [running.pid for running in started]})
                 _until(lambda: is_drained(client), started)
-                return Drained(cores.seconds, cores.in_words())
+                return Drained(cores.seconds, cores.in_words(len(self.events)))
             finally:
                 processes.close()
 

@@ -24,14 +24,20 @@ class Cores:
         """Since it was made."""
         return time.monotonic() - self._began
 
-    def in_words(self) -> str:
-        """`2 of 2 cores busy: Postgres 1.31, Redis 0.08, intake 0.52, others 0.07`."""
+    def in_words(self, events: int = 0) -> str:
+        """`2 of 2 cores busy: Postgres 1.31, Redis 0.08, others 0.07`, and what each of so many events cost.
+
+        That cost, unlike a rate, stays nearly the same on a machine that does something else as well.
+        """
         seconds, all_busy = self.seconds, _all_busy()
-        cores = {name: (used - self._used[name]) / seconds for name, used in self._count().items()}
+        used = {name: now - self._used[name] for name, now in self._count().items()}
+        cores = {name: used_s / seconds for name, used_s in used.items()}
         busy, count = (all_busy - self._busy) / seconds, psutil.cpu_count() or 1
         cores["others"] = max(busy - sum(cores.values()), 0.0)
         shares = ", ".join(f"{name} {share:.2f}" for name, share in cores.items())
-        return f"{min(busy, count):.2g} of {count} cores busy: {shares}"
+        said = f"{min(busy, count):.2g} of {count} cores busy: {shares}"
+        costs = ", ".join(f"{name} {used_s * 1e6 / events:.1f} µs" for name, used_s in used.items()) if events else ""
+        return f"{said}; for each event {costs}" if costs else said
 
     def _count(self) -> dict[str, float]:
         return {name: sum(map(_family_seconds, pids)) for name, pids in self._pids.items()}

@@ -49,7 +49,7 @@ def measure(size: Size) -> list[Figure]:
     grown = f"intake, grown while Postgres stands still and {waiting // 5:,} more arrive"
     return [
         *(
-            Figure(f"{name}, most while {waiting:,} events drain", "MB", [drained.memory.peak(name)], PEAK)
+            Figure(f"{name}, peak while {waiting:,} drain", "MB", [drained.memory.peak(name)], PEAK)
             for name in _PROCESSES
         ),
         Figure("intake, grown from early to late", "MB", [growth(intake)], GROWTH),
@@ -73,11 +73,11 @@ def _drain(place: Ground, url: str, waiting: Sequence[Event], arriving: Sequence
         with _started(place, url) as started:
             memory = Memory({name: running.pid for name, running in started.items()})
             with memory:
-                eventually(lambda: _posted(url) > 0, _PATIENCE_S)
+                _wait_for(url, waiting[0])
                 began = time.monotonic()
-                eventually(lambda: _posted(url) > len(waiting) // 3, _PATIENCE_S)
+                _wait_for(url, waiting[len(waiting) // 3])
                 with _postgres_standing_still(url):
-                    since, posted = time.monotonic(), _posted(url)
+                    posted, since = _posted(url), time.monotonic()
                     send(client, arriving)
                     until = time.monotonic()
                     assert _posted(url) == posted, "Postgres did not stand still"
@@ -120,6 +120,17 @@ def _postgres_standing_still(url: str) -> Iterator[None]:
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+def _wait_for(url: str, event: Event) -> None:
+    """Returns when the ledger has the event."""
+    with connect(url) as connection:
+        eventually(
+            lambda: connection.execute(
+                "select 1 from refill.spend_event where event_id = %s", (event.event_id,)
+            ).fetchone(),
+            _PATIENCE_S,
+        )
 
 
 def _posted(url: str) -> int:

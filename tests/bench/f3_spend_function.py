@@ -52,8 +52,9 @@ def measure(size: Size) -> list[Figure]:
         _pgbench(url, "--initialize", "--quiet", f"--scale={_SCALE}")
         both = [(_tpc_b(place, url, size), spend_load(place, url, size)) for _ in range(RUNS)]
         _prove(place, url, witness, sum(spent.transactions for _, spent in both))
-    tpc_b = Figure(f"pgbench TPC-B, {CLIENTS} clients", "/s", [first.per_second for first, _ in both])
-    middle = sorted(second for _, second in both)[RUNS // 2]
+    middle_b, middle = (sorted(one)[RUNS // 2] for one in zip(*both, strict=True))
+    runs = [first.per_second for first, _ in both]
+    tpc_b = Figure(f"pgbench TPC-B, {CLIENTS} clients", "/s", runs, bound=middle_b.busy)
     runs = [second.per_second for _, second in both]
     return [
         tpc_b,
@@ -85,7 +86,8 @@ def _load(place: Ground, url: str, size: Size, *what: str) -> Load:
     cores = Cores(place, {"pgbench": [os.getpid()]})
     seconds = round(size.baseline_s)
     output = _pgbench(url, f"--client={CLIENTS}", "--jobs=2", "--protocol=prepared", f"--time={seconds}", *what)
-    return Load(float(_found(_RATE, output)), int(_found(_DONE, output)), cores.in_words())
+    transactions = int(_found(_DONE, output))
+    return Load(float(_found(_RATE, output)), transactions, cores.in_words(transactions))
 
 
 def _pgbench(url: str, *arguments: str) -> str:
