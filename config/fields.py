@@ -165,7 +165,7 @@ class Settings(BaseSettings):
         description="How many declines in a row stop a card until its holder acts.",
     )
     leader_retry_s: Annotated[int, Ge(1), Le(300)] = Field(
-        5,
+        2,
         validation_alias="REFILL_LEADER_RETRY_S",
         description="How often, in seconds, a scheduler that is not the leader asks to be.",
     )

@@ -6,6 +6,7 @@ exact. Each account is spent below its trigger once, so that forty accounts are 
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -128,10 +129,12 @@ class Site:
 
     def start(self) -> None:
         """Both machines; the first one leads."""
-        self.a.start("scheduler")
+        self.a.launch("scheduler")
         self.a.running["scheduler"].wait_for_event("scheduler.elected")
-        self.a.start("intake", "worker")
-        self.b.start("scheduler", "intake", "worker")
+        self.a.launch("intake", "worker")
+        self.b.launch("scheduler", "intake", "worker")
+        for machine in (self.a, self.b):
+            machine.is_at_work()
 
     def spend(self, first: int, last: int) -> None:
         """The events ``first`` to ``last`` of every account, in turn."""
@@ -187,6 +190,7 @@ class Site:
 
         found = eventually(took, timeout=30)
         assert found is not None
+        print(f"machine {machine.name} leads after {found.total_seconds():.1f} s")  # noqa: T201
         return found
 
     def leads_alone(self, machine: Machine) -> None:
@@ -258,9 +262,11 @@ def test_a_machine_that_dies_process_by_process_is_taken_over_and_the_totals_are
 
     with psycopg.connect(site.database) as upstream:
         upstream.execute("select from refill.account where name = %s for update", (ACCOUNTS[0],))
+        b.running["intake"].signal(signal.SIGSTOP)  # so that it is the other one that reads
         site.spend(50, 120)
         eventually(lambda: site.pending(a) > 0, timeout=30)
         a.kill("intake")
+        b.running["intake"].signal(signal.SIGCONT)
     a.running["worker"].wait_for_event("attempt.started")
     a.kill("worker")
 

@@ -38,7 +38,7 @@ class Line:
         chooser = random.SystemRandom()
         self._id = f"{chooser.randrange(16**5):05x}"
         self.network = IPv4Interface(f"10.{chooser.randrange(200, 255)}.{chooser.randrange(1, 255)}.1/24")
-        self._bridge = f"rfb{self._id}"
+        self._bridge = f"rfbr{self._id}"
         try:
             _ip("link", "add", self._bridge, "type", "bridge")
             _ip("address", "add", str(self.network), "dev", self._bridge)
@@ -82,12 +82,14 @@ class Line:
 class Place:
     """Where the machines of one test module are: on a line, or beside each other."""
 
-    def __init__(self, line: Line | None) -> None:
+    def __init__(self, line: Line | None, why_not: str = "") -> None:
         self.line = line
+        self._why_not = why_not
 
     @property
     def kind(self) -> str:
-        return self.line.kind if self.line else "separate processes and directories"
+        """Which of the two it is, and why where it is the lesser one."""
+        return self.line.kind if self.line else f"separate processes and directories ({self._why_not})"
 
     @property
     def network(self) -> IPv4Interface | None:
@@ -112,14 +114,17 @@ class Machine:
         self._environment = {**environment, "REFILL_DATA": str(self._directory / "data")}
         self.running: dict[str, Running] = {}
 
-    def start(self, *commands: str) -> None:
-        """Starts processes and waits until each is at work."""
+    def launch(self, *commands: str) -> None:
+        """Starts processes."""
         for command in commands:
             self.running[command] = self._processes.start(
                 [*self._inside(), REFILL, command], clean_environment(**self._environment), self._directory
             )
-        for command in commands:
-            self.running[command].wait_for_event(f"{command}.started")
+
+    def is_at_work(self) -> None:
+        """Returns when each of its processes says so."""
+        for command, process in self.running.items():
+            process.wait_for_event(f"{command}.started")
 
     def kill(self, *commands: str) -> None:
         """kill -9."""
@@ -152,16 +157,19 @@ class Machine:
 
 @contextmanager
 def place() -> Iterator[Place]:
-    """Namespaces where they can be made; else none."""
+    """Namespaces where they can be made."""
+    if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("unshare"):
+        yield Place(None, "namespaces need root, ip and unshare")
+        return
     try:
-        line = Line() if os.geteuid() == 0 and shutil.which("ip") and shutil.which("unshare") else None
-    except subprocess.CalledProcessError:
-        line = None
+        line = Line()
+    except subprocess.CalledProcessError as error:
+        yield Place(None, f"no namespaces here: {error.stderr.strip()}")
+        return
     try:
         yield Place(line)
     finally:
-        if line is not None:
-            line.close()
+        line.close()
 
 
 @contextmanager
