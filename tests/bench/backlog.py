@@ -68,8 +68,9 @@ class Backlog:
             self.lay(client)
             try:
                 started = [processes.refill("intake", environment=environment) for _ in range(intakes)]
-                _until(lambda: _group(client)["last-delivered-id"] != b"0-0", started)
                 cores = Cores(place, {"intake": [running.pid for running in started]})
+                _until(lambda: _group(client)["last-delivered-id"] != b"0-0", started)
+                cores.begin()
                 _until(lambda: is_drained(client), started)
                 return Drained(cores.seconds, cores.in_words(len(self.events)))
             finally:

@@ -12,16 +12,20 @@ from tests.bench.ground import Ground, open_stream
 
 
 class Cores:
-    """Counts the processor time of Postgres, of Redis and of the named processes from when it is made."""
+    """Counts the processor time of Postgres, of Redis and of the named processes since it was made, or begun again."""
 
     def __init__(self, place: Ground, processes: Mapping[str, Sequence[int]]) -> None:
         self._pids = {"Postgres": [_postmaster(place.server_url)], "Redis": [_redis(place.redis_url)], **processes}
+        self.begin()
+
+    def begin(self) -> None:
+        """Counts from now on."""
         self._began = time.monotonic()
         self._used, self._busy = self._count(), _all_busy()
 
     @property
     def seconds(self) -> float:
-        """Since it was made."""
+        """Since it began."""
         return time.monotonic() - self._began
 
     def in_words(self, events: int = 0) -> str:
