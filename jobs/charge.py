@@ -103,7 +103,7 @@ def due_charges(connection: Connection, limit: int = 100, now: datetime | None =
         """
         select charge_id from refill.charge
         where state in ('reserved', 'created', 'confirming', 'processing', 'unknown', 'needs_review')
-          and next_check_at <= coalesce(%s, clock_timestamp())
+          and next_check_at <= coalesce(%s, (select clock_timestamp()))
         order by next_check_at limit %s
         """,
         (now, limit),

@@ -73,7 +73,7 @@ def due_messages(connection: Connection, limit: int = 1000, now: datetime | None
     """The ids of messages that wait to be sent, the longest waiting first."""
     rows = connection.execute(
         "select message_id::text from refill.message"
-        " where state = 'pending' and next_at <= coalesce(%s, clock_timestamp()) order by next_at limit %s",
+        " where state = 'pending' and next_at <= coalesce(%s, (select clock_timestamp())) order by next_at limit %s",
         (now, limit),
     )
     return [message_id for (message_id,) in rows]

@@ -88,7 +88,7 @@ def evaluate(connection: Connection, account_id: int, limits: Limits, now: datet
 def due_accounts(connection: Connection, limit: int = 1000, now: datetime | None = None) -> list[int]:
     """Accounts below their trigger whose next look is due, the longest waiting first."""
     rows = connection.execute(
-        "select account_id from refill.watch where due_at <= coalesce(%s, clock_timestamp())"
+        "select account_id from refill.watch where due_at <= coalesce(%s, (select clock_timestamp()))"
         " order by due_at, since limit %s",
         (now, limit),
     )
@@ -335,9 +335,9 @@ def _watch(connection: Connection, account_id: int, decision: Decision, now: dat
         connection.execute("delete from refill.watch where account_id = %s", (account_id,))
         return
     connection.execute(
-        "insert into refill.watch (account_id, due_at, since) values (%s, %s, %s)"
-        " on conflict (account_id) do update set due_at = excluded.due_at",
-        (account_id, decision.next_at or now + LOOK_AGAIN_AFTER, now),
+        "insert into refill.watch (account_id, due_at, since, verdict) values (%s, %s, %s, %s)"
+        " on conflict (account_id) do update set due_at = excluded.due_at, verdict = excluded.verdict",
+        (account_id, decision.next_at or now + LOOK_AGAIN_AFTER, now, decision.verdict),
     )
 
 

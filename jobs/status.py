@@ -174,17 +174,13 @@ _JOBS: Final = """
     order by j.place
 """
 _WAITING: Final = """
-    select coalesce(e.verdict::text, 'not_evaluated') as verdict, count(*) as accounts, min(w.due_at) as next_at
-    from refill.watch w
-    left join lateral (
-        select verdict from refill.evaluation where account_id = w.account_id order by evaluation_id desc limit 1
-    ) e on true
-    group by 1 order by 2 desc
+    select coalesce(verdict::text, 'not_evaluated') as verdict, count(*) as accounts, min(due_at) as next_at
+    from refill.watch group by verdict order by accounts desc
 """
 _CHARGES: Final = """
     select state::text, count(*) as count, min(opened_at) as oldest_at
     from refill.charge
-    where state in ('throttled', 'reserved', 'created', 'confirming', 'processing', 'unknown', 'needs_review')
+    where state in ('reserved', 'created', 'confirming', 'processing', 'unknown', 'needs_review')
     group by state order by state
 """
 _UNCLEAR: Final = """
@@ -209,7 +205,7 @@ _MESSAGES: Final = """
            count(*) filter (where state = 'poisoned') as poisoned,
            count(*) filter (where state = 'poisoned' and next_at > now() - interval '24 hours') as poisoned_24h,
            count(*) filter (where state = 'unaddressed') as unaddressed
-    from refill.message
+    from refill.message where state <> 'sent'
 """
 _EVENTS: Final = """
     with cursor as (

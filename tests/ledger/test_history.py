@@ -81,6 +81,20 @@ def test_it_says_what_the_view_for_other_services_says(books: Books, page: int) 
     ] == view
 
 
+def test_the_newest_entries_by_function_are_those_of_the_view_for_other_services(books: Books) -> None:
+    for name in ("anna", "bert"):
+        books.open(name)
+        books.grant(name, 30, expires_at=T0 + DAY)
+        books.grant(name, 30)
+        books.post(*(Spend(f"{name}-{number}", name, 9, None, "r", "m", "a") for number in range(6)))
+        books.expire(name, now=T0 + DAY)
+    view = books.rows("select * from refill.entry_history where account = 'bert' order by entry_id desc")
+    assert books.rows("select * from refill.newest_entries('bert')") == view
+    assert books.rows("select * from refill.newest_entries('bert', 3)") == view[:3]
+    assert books.rows("select * from refill.newest_entries('bert', 2, %s)", [view[2][0]]) == view[3:5]
+    assert books.rows("select * from refill.newest_entries('nobody')") == []
+
+
 def test_a_limit_keeps_the_newest_and_says_how_many_it_left_out(books: Books) -> None:
     books.open("anna")
     books.grant("anna", 100)

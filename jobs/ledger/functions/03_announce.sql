@@ -56,17 +56,25 @@ end $$;
 
 -- The spend event that took an account from a level or above to below it, or null where it was no spend.
 create or replace function refill.crossing_event(p_before refill.account, p_after refill.account, p_level bigint) returns text
-language sql stable as $$
-    select e.event_id
-    from (  -- the newest entries are those of this posting; a batch has no more
-        select * from refill.entry n
-        where p_after.balance < p_before.balance and n.from_side = p_after.account_id and n.from_side > 0
-        order by n.entry_id desc limit 10000
-    ) e
-    where e.kind = 'spend' and e.at = p_after.updated_at
-      and e.from_balance < p_level and e.from_balance + e.amount >= p_level
-    order by e.entry_id desc limit 1
-$$;
+language plpgsql stable
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+begin
+    if p_after.balance >= p_before.balance then return null; end if;
+    return (
+        select e.event_id
+        from (  -- the newest entries are those of this posting, in the partition of its time; a batch has no more
+            select * from refill.entry n
+            where n.from_side = p_after.account_id and n.from_side > 0 and n.at >= p_after.updated_at
+            order by n.from_side desc, n.entry_id desc limit 10000
+        ) e
+        where e.kind = 'spend' and e.at = p_after.updated_at
+          and e.from_balance < p_level and e.from_balance + e.amount >= p_level
+        order by e.entry_id desc limit 1
+    );
+end $$;
 
 -- The levels that divide the bands of an account: 1, its alert level, and that level x 1.1, rounded up.
 create or replace function refill.set_band_levels() returns trigger

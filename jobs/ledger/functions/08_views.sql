@@ -35,6 +35,44 @@ cross join lateral (
 ) e
 left join refill.spend_event s on e.kind = 'spend' and s.event_id = e.event_id and s.program_id = e.program_id;
 
+-- The newest entries of one account, or those before an entry: what `where account = X order by entry_id desc limit N` of the view
+-- above gives, without reading them all. Postgres cannot know that the view's account is one account when it plans, and so sorts
+-- everything that it has; here the indexes are read backwards, as far as asked.
+create or replace function refill.newest_entries(of_account text, most int default 50, before_entry_id bigint default null)
+returns table (entry_id bigint, at timestamptz, account text, kind text, amount bigint, balance_after bigint, lot_id bigint,
+               event_id text, ref text, memo text, actor text)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+    v_account_id constant bigint := (select a.account_id from refill.account a where a.name = of_account);
+    v_before constant bigint := coalesce(before_entry_id, 9223372036854775807);
+    v_most constant int := least(most, 10000);
+begin
+    return query
+    select e.entry_id, e.at, of_account, e.kind::text, e.amount, e.balance_after, e.lot_id, e.event_id::text, s.ref,
+           coalesce(s.memo, e.memo), coalesce(s.actor, e.actor)
+    from (
+        (select f.entry_id, f.at, f.kind, f.program_id, -f.amount as amount, f.from_balance::bigint as balance_after, f.lot_id,
+                f.event_id, f.memo, f.actor
+         from refill.entry f where f.from_side = v_account_id and f.from_side > 0 and f.entry_id < v_before
+         order by f.from_side desc, f.entry_id desc limit v_most)
+        union all
+        (select t.entry_id, t.at, t.kind, t.program_id, t.amount, t.to_balance, t.lot_id, t.event_id, t.memo, t.actor
+         from refill.entry t where t.to_side = v_account_id and t.to_side > 0 and t.entry_id < v_before
+         order by t.to_side desc, t.entry_id desc limit v_most)
+        order by entry_id desc limit v_most
+    ) e
+    left join refill.spend_event s on e.kind = 'spend' and s.event_id = e.event_id and s.program_id = e.program_id
+    order by e.entry_id desc;
+end $$;
+
 create or replace view refill.spend_outcome as
 select s.event_id, coalesce(a.name, s.account) as account, s.amount, s.outcome::text as outcome, s.balance_after, s.shortfall,
        s.posted_at as at

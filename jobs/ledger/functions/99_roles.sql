@@ -20,4 +20,5 @@ revoke all on all functions in schema refill from public;
 grant usage on schema refill to refill_read, refill_spend;
 grant select on refill.balance, refill.entry_history, refill.spend_outcome, refill.charge_history, refill.decision, refill.event,
     refill.quarantine to refill_read, refill_spend;
+grant execute on function refill.newest_entries(text, int, bigint) to refill_read, refill_spend;
 grant execute on function refill.spend(text, bigint, text, text, text) to refill_spend;
