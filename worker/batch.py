@@ -26,8 +26,14 @@ from worker.stream import Entry
 _TRIES: Final = 5
 _WAIT_S_MAX: Final = 0.05
 
+_LANE_LOCKS: Final = 7_355_609  # the first key of the advisory locks that only lanes take
+
 # A row is at fault, not the moment. (A unique violation that outlives its tries is one of these.)
 _REFUSED_BY_DATABASE: Final = (psycopg.DataError, psycopg.IntegrityError)
+
+
+class LaneTaken(Exception):
+    """Another intake posts to this lane, and has done so for longer than a lock is waited for."""
 
 
 class Readable(NamedTuple):
@@ -50,13 +56,15 @@ class Sorted:
 class Batch:
     """Entries for one transaction, in the order of arrival. `size` is the bytes of their fields.
 
-    `put_aside` counts entries that would be here if their account were not locked by somebody else.
+    `put_aside` counts entries that would be here if their account were not locked by somebody else. `lanes` are those
+    that its accounts belong to.
     """
 
     readable: Sequence[Readable]
     malformed: Sequence[Quarantined]
     size: int
     put_aside: int = 0
+    lanes: Sequence[int] = ()
 
     @property
     def events(self) -> int:
@@ -78,6 +86,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
         [row for batch in batches for row in batch.malformed],
         sum(batch.size for batch in batches),
         sum(batch.put_aside for batch in batches),
+        sorted({lane for batch in batches for lane in batch.lanes}),
     )
 
 
@@ -90,8 +99,8 @@ def parted(batch: Batch, lanes: int) -> list[Batch]:
     for row in batch.readable:
         rows[crc32(row.event.account.encode()) % lanes].append(row)
     share = batch.size // lanes
-    first = Batch(rows[0], batch.malformed, batch.size - share * (lanes - 1), batch.put_aside)
-    return [first, *(Batch(part, (), share) for part in rows[1:])]
+    first = Batch(rows[0], batch.malformed, batch.size - share * (lanes - 1), batch.put_aside, (0,))
+    return [first, *(Batch(part, (), share, lanes=(lane,)) for lane, part in enumerate(rows[1:], 1))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +147,18 @@ def _sort_out_one_by_one(entries: Iterable[Entry]) -> Sorted:
     return Sorted(readable, malformed, unknown)
 
 
-def post_batch(connection: Connection, readable: Sequence[Readable], malformed: Sequence[Quarantined]) -> Posted:
+def post_batch(
+    connection: Connection,
+    readable: Sequence[Readable],
+    malformed: Sequence[Quarantined],
+    reserved: Sequence[int] = (),
+) -> Posted:
     """Posts the readable and keeps the malformed. When it returns, every entry is either posted or in quarantine.
 
-    Raises psycopg.Error where the ledger could not take the batch now; what was posted by then is not posted twice when
-    the batch is tried again.
+    Of the lanes that it reserves, no other transaction that reserves them posts meanwhile, in whatever process.
+
+    Raises LaneTaken where that was waited for too long, and psycopg.Error where the ledger could not take the batch;
+    what was posted by then is not posted twice when the batch is tried again.
     """
     again = Retrying(
         retry=retry_if_exception_type(TRANSIENT),
@@ -151,23 +167,39 @@ def post_batch(connection: Connection, readable: Sequence[Readable], malformed: 
         reraise=True,
     )
     try:
-        return again(_post_together, connection, readable, malformed)
+        return again(_post_together, connection, readable, malformed, reserved)
     except _REFUSED_BY_DATABASE as error:
         if not readable:
             raise
         if len(readable) == 1:
             guilty = _quarantined(readable[0].entry, Malformation("refused_by_database", first_line(error)))
-            return post_batch(connection, (), [*malformed, guilty])
+            return post_batch(connection, (), [*malformed, guilty], reserved)
     middle = len(readable) // 2
-    return post_batch(connection, readable[:middle], malformed) + post_batch(connection, readable[middle:], ())
+    return post_batch(connection, readable[:middle], malformed, reserved) + post_batch(
+        connection, readable[middle:], (), reserved
+    )
 
 
-def _post_together(connection: Connection, readable: Sequence[Readable], malformed: Sequence[Quarantined]) -> Posted:
+def _post_together(
+    connection: Connection, readable: Sequence[Readable], malformed: Sequence[Quarantined], reserved: Sequence[int]
+) -> Posted:
     with connection.transaction():
+        if reserved:
+            _reserve(connection, reserved)
         summary = post_summarised(connection, [row.event for row in readable])
         quarantined = [*malformed, *(_quarantined(readable[i].entry, _CONFLICT) for i in summary.conflicts)]
         quarantine.keep(connection, quarantined)
     return Posted(_counts(summary, malformed), _refused(summary, readable), quarantined)
+
+
+def _reserve(connection: Connection, lanes: Sequence[int]) -> None:
+    """Several at once are taken in ascending order, so that two of them never wait in a circle."""
+    try:
+        connection.execute(
+            "select pg_advisory_xact_lock(%s, lane) from unnest(%s::int[]) lane", (_LANE_LOCKS, list(lanes))
+        )
+    except psycopg.errors.LockNotAvailable as error:
+        raise LaneTaken from error
 
 
 def _counts(summary: BatchSummary, malformed: Sequence[Quarantined]) -> Mapping[str, int]:

@@ -1,4 +1,10 @@
-"""One lane of the intake: a connection of its own to the ledger, on which it posts one batch after the other."""
+"""One lane of the intake: a connection of its own to the ledger, on which it posts one batch after the other.
+
+The same lane of several intakes has the same accounts. Two large batches of it that met in the middle would wait for
+each other's rows one by one and read each of them anew: a second intake would cost more than it brings. So a large
+batch reserves its lane over all intakes, and waits for that before it begins. Where intakes differ in the number of
+their lanes, the locks of the accounts keep everything right, as they do for everybody else.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +17,19 @@ import structlog
 
 from jobs.ledger.database import Connection, open_connection
 from jobs.spend import locked_accounts, prepare_connection
-from worker.batch import Batch, Posted, post_batch
+from worker.batch import Batch, LaneTaken, Posted, post_batch
 from worker.stream import SpendStream, id_order
 
 log = structlog.get_logger()
 
 LOCK_TIMEOUT_MS: Final = 3_000
 IDS_SHOWN_MAX: Final = 20
+UNRESERVED_MAX: Final = 250  # so few events seldom meet those of another intake, and one statement more would cost them
 _CANCEL_S: Final = 2.0
 
 
 class AccountsLocked(Exception):
-    """Another transaction keeps these accounts locked; of the batch nothing was posted."""
+    """Another transaction keeps these accounts locked, or none, and another intake the lane: nothing was posted."""
 
     def __init__(self, accounts: Set[str]) -> None:
         super().__init__(f"{len(accounts)} accounts are locked")
@@ -80,8 +87,11 @@ class Lane:
 
     def _post(self, batch: Batch) -> Posted:
         connection = self.ledger.connection()
+        reserved = batch.lanes if batch.events > UNRESERVED_MAX else ()
         try:
-            return post_batch(connection, batch.readable, batch.malformed)
+            return post_batch(connection, batch.readable, batch.malformed, reserved)
+        except LaneTaken as taken:
+            raise AccountsLocked(frozenset()) from taken
         except psycopg.errors.LockNotAvailable as error:
             raise AccountsLocked(locked_accounts(connection, {row.event.account for row in batch.readable})) from error
 
