@@ -12,7 +12,9 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from jobs import partition
 from jobs.ledger.database import connect, migrate, sql_files
+from jobs.status import EntryMonths, look
 from tests.ledger.books import DAY, T0, Books
 from tests.support.databases import temporary_database
 
@@ -173,4 +175,37 @@ def test_months_are_made_once_by_many_at_once_while_credit_is_spent(broken_books
         assert sorted(map(len, made)) == [0, 0, 6]
     assert broken_books.value("select count(*) from refill.entry_default") == 0
     assert broken_books.value("select count(*) from refill.entry_2026_01") == 21
+    assert broken_books.audit() == []
+
+
+def _months(books: Books) -> EntryMonths:
+    return look(books.connection, []).entry_months
+
+
+def test_status_sees_until_when_months_are_made_and_what_lies_in_none(broken_books: Books) -> None:
+    books = broken_books
+    made_until = books.value("select max(until) from refill.entry_partition")
+    assert _months(books) == EntryMonths(made_until, has_strays=False)
+    second = books.value("select name from refill.entry_partition where since > now() order by since limit 1")
+    books.connection.execute(f"drop table refill.{second}".encode())
+    assert _months(books).until == books.value(
+        "select until from refill.entry_partition where now() >= since and now() < until"
+    )
+    books.open("a")
+    books.grant("a", 1, now=T0)
+    assert _months(books).has_strays
+    partition.ensure(books.connection)
+    assert _months(books) == EntryMonths(made_until, has_strays=False)
+
+
+def test_a_job_that_finds_no_moment_for_a_month_says_so_and_holds_nobody_up(broken_books: Books, database: str) -> None:
+    broken_books.open("a")
+    broken_books.grant("a", 10)
+    with connect(database) as reader, reader.transaction():
+        reader.execute("select count(*) from refill.entry")
+        with pytest.raises(partition.EntriesBusy) as refusal:
+            partition.ensure(broken_books.connection, T0, try_for_s=0.5)
+        assert refusal.value.code == "entries_busy"
+        assert broken_books.spend("a", 1).outcome == "accepted"
+    assert partition.ensure(broken_books.connection, T0) == [f"entry_2026_0{month}" for month in (1, 2, 3, 4)]
     assert broken_books.audit() == []

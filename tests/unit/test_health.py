@@ -97,3 +97,17 @@ def test_what_is_on_its_way_is_no_fault(ledger: LedgerStatus) -> None:
 def test_each_fault_of_redis_and_the_broker_is_said(redis: RedisStatus, said: str) -> None:
     [problem] = problems(WELL, redis, JOBS)
     assert said in problem
+
+
+def test_entries_without_a_month_soon_are_told_a_week_before() -> None:
+    soon = replace(WELL, entry_months=EntryMonths(NOW + timedelta(days=6), has_strays=False))
+    assert "Entries have no partition from" in problems(soon, REDIS, JOBS)[0]
+    in_time = replace(WELL, entry_months=EntryMonths(NOW + timedelta(days=8), has_strays=False))
+    assert problems(in_time, REDIS, JOBS) == []
+
+
+def test_entries_in_the_default_partition_and_a_month_without_one_are_told() -> None:
+    missing = replace(WELL, entry_months=EntryMonths(None, has_strays=True))
+    none_for_now, strays = problems(missing, REDIS, JOBS)
+    assert none_for_now.startswith("Entries have no partition for this month.")
+    assert strays.startswith("The default partition holds entries")
