@@ -10,7 +10,7 @@
 -- transaction has just posted the same id on another account: the caller tries again.
 create or replace function refill.post_spend(
     p_event_ids text[], p_accounts text[], p_amounts bigint[], p_spent_ats timestamptz[], p_refs text[], p_memos text[],
-    p_actors text[], p_now timestamptz default null, p_set_min int default 9
+    p_actors text[], p_now timestamptz default null, p_set_min int default 12
 ) returns table (ord int, outcome refill.outcome, balance bigint, required bigint, available bigint, shortfall bigint)
 language plpgsql
 set enable_seqscan = off  -- the plans of single events stay right while tables grow that were empty when a session began
