@@ -261,7 +261,7 @@ order by l.charge_id desc limit %(shown)s
 
 _ATTEMPTS: Final = """
 select t.attempt_id::text, t.charge_id,
-       array(select a.name from refill.charge_line l join refill.account a using (account_id)
+       array(select a.name::text from refill.charge_line l join refill.account a using (account_id)
              where l.charge_id = t.charge_id order by l.line),
        t.state, t.is_reattempt, t.reserved_at, t.sent_at, t.finished_at, t.decline, t.next_attempt_at
 from refill.attempt t

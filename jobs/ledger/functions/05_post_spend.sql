@@ -85,14 +85,14 @@ declare
     v_settled bigint;
     v_covered bigint;
 begin
-    select array_agg(account_id), array_agg(ctid), array_agg(name), array_agg(program_id),
-           array_agg(case when closed_at is null then balance end), min(least(expires_next, idle_expires_at))
+    select array_agg(account_id), array_agg(ctid), array_agg(name::text), array_agg(program_id),
+           array_agg(case when closed_at is null then balance::bigint end), min(least(expires_next, idle_expires_at))
     into v_account_ids, v_tids, v_names, v_program_ids, v_balances, v_due_at
     from (select *, ctid from refill.account a where a.name = any(p_accounts) order by a.account_id for no key update) locked;
     v_now := coalesce(p_now, clock_timestamp());
     if v_due_at <= v_now then
         perform refill.expire_before_posting(v_account_ids, v_now);
-        select array_agg(ctid order by account_id), array_agg(case when closed_at is null then balance end order by account_id)
+        select array_agg(ctid order by account_id), array_agg(case when closed_at is null then balance::bigint end order by account_id)
         into v_tids, v_balances
         from refill.account where account_id = any(v_account_ids);
     end if;
