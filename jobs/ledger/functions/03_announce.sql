@@ -65,9 +65,9 @@ begin
     if p_after.balance >= p_before.balance then return null; end if;
     return (
         select e.event_id
-        from (  -- the newest entries are those of this posting, in the partition of its time; a batch has no more
+        from (  -- the newest entries are those of this posting, in the partition of its month; a batch has no more
             select * from refill.entry n
-            where n.from_side = p_after.account_id and n.from_side > 0 and n.at >= p_after.updated_at
+            where n.from_side = p_after.account_id and n.from_side > 0 and n.at >= date_trunc('month', p_after.updated_at, 'UTC')
             order by n.from_side desc, n.entry_id desc limit 10000
         ) e
         where e.kind = 'spend' and e.at = p_after.updated_at
