@@ -58,15 +58,18 @@ def main() -> int:
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--only", nargs="*", default=[], metavar="FIGURE", help="such as f1 f4")
     arguments = parser.parse_args()
+    chosen = programs(arguments.only)
+    if not chosen:
+        parser.error(f"there is none of {' '.join(arguments.only)}; there are {' '.join(programs([]))}")
     end_in_order()
-    found = {program: _run(program, arguments.size) for program in programs(arguments.only)}
+    found = {program: _run(program, arguments.size) for program in chosen}
     results = [result for result in found.values() if result is not None]
     failed = [program for program, result in found.items() if result is None]
     _keep(results, failed)
     if len(results) > 1:  # one alone has just been shown
         show(results)
     sys.stdout.write(_verdict(results, failed) + "\n")
-    return 1 if failed or not results else 0
+    return 1 if failed else 0
 
 
 def _keep(results: Sequence[Result], failed: Sequence[str]) -> None:
