@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final
 
 from jobs.decision import Cap, Facts
 from jobs.ledger.database import Connection, fetch_one
@@ -54,27 +54,20 @@ def lock_card(connection: Connection, account_id: int) -> BilledCard | None:
 
 def card_to_bill(connection: Connection, account_id: int) -> BilledCard | None:
     """The card in use of the account, or of its organisation's system account where its tier bills the manager."""
-    terms, tier, own = fetch_one(
-        connection,
-        """
-        select p.terms::text, a.tier, a.account_id
-        from refill.account a join refill.program p using (program_id) where a.account_id = %s
-        """,
-        (account_id,),
-    )
-    query = _MANAGERS_CARD if tier_of(from_json(terms), tier).bills == "manager" else _OWN_CARD
-    row = connection.execute(query, (own,)).fetchone()
-    return None if row is None else BilledCard(*row)
+    terms, tier, *cards = fetch_one(connection, _CARDS, {"account_id": account_id})
+    bills_manager = tier_of(from_json(terms), tier).bills == "manager"
+    card = cards[_CARD_COLUMNS:] if bills_manager else cards[:_CARD_COLUMNS]
+    return None if card[0] is None else BilledCard(*card)
 
 
 def gather(connection: Connection, account_id: int, card: BilledCard | None, now: datetime) -> Subject:
     """The facts of one account, whose lock the caller holds."""
     row = fetch_one(connection, _ACCOUNT, {"account_id": account_id})
-    name, terms, tier, balance, closed_at, installation, event_id, enabled, *levels = row
+    name, terms, tier, balance, closed_at, installation, event_id, pending, open_charge_id, enabled, *levels = row
     program = from_json(terms)
     own = _own_settings(program, enabled, *levels)
     policy = effective_policy(program, tier, own)
-    pending, open_charge_id = _open_credit(connection, account_id)
+    month, day = _caps(connection, account_id, program, policy, now)
     facts = Facts(
         program=program,
         balance=balance,
@@ -86,8 +79,8 @@ def gather(connection: Connection, account_id: int, card: BilledCard | None, now
         bills=policy.bills,
         open_charge_id=open_charge_id,
         card=None if card is None else card_facts(connection, card.fingerprint, now),
-        month=_cap(connection, account_id, program, policy, "month", now),
-        day=_cap(connection, account_id, program, policy, "day", now),
+        month=month,
+        day=day,
     )
     if card is None:
         return Subject(account_id, name, facts, installation, event_id)
@@ -127,49 +120,45 @@ def _own_settings(
     return PolicySettings(alert_below, recharge_below, amount, target, money(cap_month), money(cap_day), enabled)
 
 
-def _open_credit(connection: Connection, account_id: int) -> tuple[int, int | None]:
-    row = connection.execute(
-        "select credits, charge_id from refill.charge_line where account_id = %s and open", (account_id,)
-    ).fetchone()
-    return (0, None) if row is None else (int(row[0]), int(row[1]))
-
-
-def _cap(
-    connection: Connection,
-    account_id: int,
-    program: Program,
-    policy: EffectivePolicy,
-    period: Literal["month", "day"],
-    now: datetime,
-) -> Cap:
-    """Money settled in the period that `now` lies in, in the program's time zone, plus all that is open."""
-    most = (policy.cap_month if period == "month" else policy.cap_day).value
-    used, ends_at = fetch_one(
-        connection,
-        _USED,
-        {"account_id": account_id, "zone": program.time_zone, "period": period, "step": f"1 {period}", "now": now},
+def _caps(
+    connection: Connection, account_id: int, program: Program, policy: EffectivePolicy, now: datetime
+) -> tuple[Cap, Cap]:
+    """For the month and the day that `now` lies in, in the program's time zone: money settled, plus all that is
+    open."""
+    most_month, most_day = policy.cap_month.value, policy.cap_day.value
+    used_month, month_ends_at, used_day, day_ends_at = fetch_one(
+        connection, _USED, {"account_id": account_id, "zone": program.time_zone, "now": now}
     )
-    return Cap(None if most is None else most.minor, used, ends_at)
+    return (
+        Cap(None if most_month is None else most_month.minor, used_month, month_ends_at),
+        Cap(None if most_day is None else most_day.minor, used_day, day_ends_at),
+    )
 
 
-_OWN_CARD = """
-select fingerprint, payment_method, customer, brand, last4 from refill.card where account_id = %s and removed_at is null
-"""
+_CARD_COLUMNS: Final = 5
 
-_MANAGERS_CARD = """
-select c.fingerprint, c.payment_method, c.customer, c.brand, c.last4
+_CARDS = """
+select p.terms::text, a.tier, own.fingerprint, own.payment_method, own.customer, own.brand, own.last4,
+       managers.fingerprint, managers.payment_method, managers.customer, managers.brand, managers.last4
 from refill.account a
-join refill.account s on s.organisation_id = a.organisation_id and s.program_id = a.program_id
-    and s.is_system and s.closed_at is null
-join refill.card c on c.account_id = s.account_id and c.removed_at is null
-where a.account_id = %s
+join refill.program p using (program_id)
+left join refill.card own on own.account_id = a.account_id and own.removed_at is null
+left join lateral (
+    select c.* from refill.account s join refill.card c on c.account_id = s.account_id and c.removed_at is null
+    where s.organisation_id = a.organisation_id and s.program_id = a.program_id and s.is_system and s.closed_at is null
+    limit 1
+) managers on true
+where a.account_id = %(account_id)s
 """
 
 _ACCOUNT = """
 select a.name, p.terms::text, a.tier, a.balance, a.closed_at, (select installation_id::text from refill.installation),
-       (select w.event_id from refill.watch w where w.account_id = a.account_id),
+       (select w.event_id from refill.watch w where w.account_id = a.account_id), coalesce(l.credits, 0), l.charge_id,
        y.enabled, y.alert_below, y.recharge_below, y.amount, y.target, y.cap_month, y.cap_day
-from refill.account a join refill.program p using (program_id) left join refill.policy y using (account_id)
+from refill.account a
+join refill.program p using (program_id)
+left join refill.policy y using (account_id)
+left join refill.charge_line l on l.account_id = a.account_id and l.open
 where a.account_id = %(account_id)s
 """
 
@@ -199,9 +188,15 @@ group by s.stop, s.stop_reason, s.not_before, last.succeeded_at, last.failed_at
 """
 
 _USED = """
-select coalesce(sum(l.amount_minor), 0)::bigint, (period.began + %(step)s::interval) at time zone %(zone)s
-from (select date_trunc(%(period)s, %(now)s::timestamptz at time zone %(zone)s) as began) period
+select coalesce(sum(l.amount_minor) filter (where l.open or c.settled_at >= b.month at time zone %(zone)s), 0)::bigint,
+       (b.month + interval '1 month') at time zone %(zone)s,
+       coalesce(sum(l.amount_minor) filter (where l.open or c.settled_at >= b.day at time zone %(zone)s), 0)::bigint,
+       (b.day + interval '1 day') at time zone %(zone)s
+from (
+    select date_trunc('month', n.local) as month, date_trunc('day', n.local) as day
+    from (select %(now)s::timestamptz at time zone %(zone)s as local) n
+) b
 left join (refill.charge_line l join refill.charge c using (charge_id)) on l.account_id = %(account_id)s
-    and (l.open or (c.state = 'succeeded' and c.settled_at >= period.began at time zone %(zone)s))
-group by period.began
+    and (l.open or (c.state = 'succeeded' and c.settled_at >= b.month at time zone %(zone)s))
+group by b.month, b.day
 """
