@@ -23,7 +23,6 @@ LOTS = 2
 LOT_CREDITS = 1_000_000
 
 _TEMPLATE = "bench_template"
-_SHARED_BUFFERS = "1GB"  # as where the peers of the figures were measured; the only difference from `refill up`
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def ground(
 ) -> Iterator[Ground]:
     """Servers, and a template of a ledger of so many accounts. `configuration` adds to the server's settings."""
     with tempfile.TemporaryDirectory(prefix="refill-bench-", ignore_cleanup_errors=True) as directory:
-        postgres = Postgres(Path(directory), shared_buffers=_SHARED_BUFFERS, configuration=configuration)
+        postgres = Postgres(Path(directory), configuration=configuration)
         redis_server = Redis(Path(directory))
         with running(postgres), running(redis_server):
             server_url = database_url(postgres.url, "postgres")

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Interface
 from pathlib import Path
 
+import psutil
 import psycopg
 import structlog
 from psycopg import sql
@@ -44,7 +45,6 @@ _CONFIGURATION: Mapping[str, str] = {
     "unix_socket_directories": "",  # a socket's path may hold 107 bytes, and a checkout may lie deeper
     "password_encryption": "scram-sha-256",
     "max_connections": "200",
-    "shared_buffers": "256MB",
     "random_page_cost": "1.1",
     "max_wal_size": "2GB",
     "wal_compression": "pglz",  # the wheel is built without lz4 and zstd
@@ -67,12 +67,13 @@ class Postgres:
         self,
         data: Path,
         port: int = 0,
-        shared_buffers: str = "256MB",
+        shared_buffers: str | None = None,
         configuration: Mapping[str, str] | None = None,
         network: IPv4Interface | None = None,
     ) -> None:
-        """``configuration`` adds to the server's settings or replaces them. It listens on loopback and, where one is
-        given, on an address of ``network``, whose machines it lets in with the password.
+        """``shared_buffers`` depends on the machine unless given; ``configuration`` adds to the server's settings or
+        replaces them. It listens on loopback and, where one is given, on an address of ``network``, whose machines it
+        lets in with the password.
 
         Raises ``PortInUse``, ``NoServiceUser``.
         """
@@ -89,7 +90,7 @@ class Postgres:
         self._configuration = {
             **_CONFIGURATION,
             **({"listen_addresses": f"{LOOPBACK},{network.ip}"} if network else {}),
-            "shared_buffers": shared_buffers,
+            "shared_buffers": shared_buffers or _shared_buffers(),
             **(configuration or {}),
             "port": str(self.port),
         }
@@ -201,6 +202,12 @@ class Postgres:
 
     def _url(self, database: str) -> str:
         return f"postgresql://{_USER}:{keep_secret(self._password_file)}@{LOOPBACK}:{self.port}/{database}"
+
+
+def _shared_buffers() -> str:
+    """An eighth of the machine's memory, from 128 MB to 1 GB: it is taken only as far as the ledger grows."""
+    eighth_mb = psutil.virtual_memory().total // 2**20 // 8
+    return f"{min(max(eighth_mb, 128), 1024)}MB"
 
 
 def _programs() -> Path:
