@@ -12,6 +12,7 @@ Dramatiq's own RabbitMQ broker is not used. What was found by running it, and wh
 - a lost connection is logged by every thread, and acknowledgements are tried again for ever on one that is gone. Here
   a consumer connects again by itself, and says once that RabbitMQ is lost. What it had not acknowledged is delivered
   again, and finds its row done;
+- it judges the age of a message by the clocks of two machines. Here RabbitMQ does, by its own;
 - its messages go to the disk before they are confirmed. Pokes are transient: a restart of RabbitMQ loses those that
   wait, and the sweeps find the rows.
 """
@@ -31,7 +32,6 @@ import structlog
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message
-from dramatiq.middleware import AgeLimit
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
@@ -71,7 +71,7 @@ class RabbitBroker(Broker):
     losses: Final = (BrokerUnavailable,)
 
     def __init__(self, url: str) -> None:
-        super().__init__(middleware=[AgeLimit(max_age=MAX_AGE_MS)])
+        super().__init__(middleware=[])
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # an outage is one line of ours
         self.queues: set[str] = set()
         self._parameters = connection_parameters(url)

@@ -133,6 +133,7 @@ class _Run:
             return status
         if self._ours:
             _check_redis(self._environment["REDIS_URL"])
+            _check_broker(self._environment.get("REFILL_BROKER_URL"))
         self._start_processes(demo)
         if not self._processes_are_up():
             return 0
@@ -223,6 +224,14 @@ def _check_redis(url: str) -> None:
             client.ping()
     except redis.RedisError as error:
         raise RedisUnavailable(f"Redis does not answer: {error}") from error
+
+
+def _check_broker(url: str | None) -> None:
+    """As with Redis, where the broker is another one."""
+    if url:
+        from worker.broker import open_broker  # dear to load, and needed here where there is such a broker only
+
+        open_broker(url).check()
 
 
 @contextlib.contextmanager

@@ -155,6 +155,17 @@ def test_without_rabbitmq_the_start_ends_with_a_code(processes: Processes, datab
     assert "Traceback" not in scheduler.output
 
 
+def test_refill_up_asks_it_before_anything_starts(
+    processes: Processes, database: str, redis_url: str, tmp_path: Path
+) -> None:
+    given = {"DATABASE_URL": database, "REDIS_URL": redis_url, "STRIPE_API_BASE": "http://127.0.0.1:1"}
+    environment = {**given, "MAIL_DIR": str(tmp_path / "mail"), "REFILL_BROKER_URL": "amqp://127.0.0.1:1/"}
+    up = processes.refill("up", "--data", tmp_path / "data", environment=environment)
+    assert up.wait() == 1
+    assert "broker_unavailable" in up.output
+    assert [event["name"] for event in up.events("process.started")] == ["release"]
+
+
 def test_pokes_of_a_killed_worker_are_handed_to_another_at_once(
     site: Site, broker: RabbitBroker, url: str, ledger: Connection
 ) -> None:
@@ -243,8 +254,22 @@ def test_a_worker_whose_queue_was_removed_consumes_the_new_one(site: Site, broke
     assert eventually(lambda: handled(worker) == 2, timeout=20)
 
 
-def test_what_is_stale_unknown_or_unreadable_goes_to_the_dead(site: Site, broker: RabbitBroker, url: str) -> None:
-    broker.enqueue(message(age_ms=MAX_AGE_MS + 1_000))
+def test_what_nobody_takes_for_too_long_goes_to_the_dead(
+    broker: RabbitBroker, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.rabbit.MAX_AGE_MS", 100)
+    broker.enqueue(message())
+    assert eventually(lambda: waiting(url, f"{wire_name('ledger')}.dead") == 1)
+    assert waiting(url, wire_name("ledger")) == 0
+
+
+def test_the_age_of_a_poke_is_judged_by_no_clock_of_ours(site: Site, broker: RabbitBroker, url: str) -> None:
+    worker = site.start("worker", url)
+    broker.enqueue(message(age_ms=10 * MAX_AGE_MS))
+    assert eventually(lambda: handled(worker) == 1)
+
+
+def test_what_is_unknown_or_unreadable_goes_to_the_dead(site: Site, broker: RabbitBroker, url: str) -> None:
     broker.enqueue(message("actor_of_the_future"))
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         for rubbish in (b"", b"\xff", b"[1]", b"{}"):
@@ -252,7 +277,7 @@ def test_what_is_stale_unknown_or_unreadable_goes_to_the_dead(site: Site, broker
     broker.enqueue(message())
     worker = site.start("worker", url)
     assert eventually(lambda: handled(worker) == 1)
-    assert eventually(lambda: waiting(url, f"{wire_name('ledger')}.dead") == 6)
+    assert eventually(lambda: waiting(url, f"{wire_name('ledger')}.dead") == 5)
     assert len(worker.events("poke.malformed")) == 4
 
 
