@@ -41,18 +41,19 @@ class Run:
 
 
 def recharge_sweep(run: Run) -> Result:
-    """Evaluates every account that is due; the charges it reserves are driven one by one or by other workers."""
-    reserved: list[int] = []
+    """Evaluates every account that is due; each charge that it reserves is driven before the next account, so that
+    the first card does not wait for the last decision."""
+    charges = 0
 
     def evaluate(account_id: int) -> None:
+        nonlocal charges
         evaluation = recharge.evaluate(run.connection, account_id, run.outside.limits, run.now)
         if evaluation.charge_id is not None:
-            reserved.append(evaluation.charge_id)
+            charges += 1
+            run.drive(evaluation.charge_id)
 
     swept = _sweep(run, lambda most: recharge.due_accounts(run.connection, most, run.now), evaluate, "account_id")
-    for charge_id in reserved:
-        run.drive(charge_id)
-    return {**swept, "charges": len(reserved)}
+    return {**swept, "charges": charges}
 
 
 def charge_sweep(run: Run) -> Result:
