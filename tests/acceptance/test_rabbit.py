@@ -15,6 +15,7 @@ import pika
 import psutil
 import pytest
 from dramatiq.message import Message
+from pika.exceptions import ChannelClosedByBroker
 
 from jobs.errors import BrokerUnavailable
 from jobs.ledger.database import Connection, connect
@@ -254,13 +255,19 @@ def test_a_worker_whose_queue_was_removed_consumes_the_new_one(site: Site, broke
     assert eventually(lambda: handled(worker) == 2, timeout=20)
 
 
-def test_what_nobody_takes_for_too_long_goes_to_the_dead(
-    broker: RabbitBroker, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.rabbit.MAX_AGE_MS", 100)
+def test_what_nobody_takes_for_ten_minutes_goes_to_the_dead(broker: RabbitBroker, url: str) -> None:
     broker.enqueue(message())
-    assert eventually(lambda: waiting(url, f"{wire_name('ledger')}.dead") == 1)
-    assert waiting(url, wire_name("ledger")) == 0
+    rules = {
+        "x-message-ttl": 600_000,
+        "x-max-length": 100_000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "refill.pokes.ledger.dead",
+    }
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        channel.queue_declare("refill.pokes.ledger", durable=True, arguments=rules)  # refused where any is another
+        with pytest.raises(ChannelClosedByBroker, match="PRECONDITION_FAILED"):
+            channel.queue_declare("refill.pokes.ledger", durable=True, arguments=rules | {"x-message-ttl": 1})
 
 
 def test_the_age_of_a_poke_is_judged_by_no_clock_of_ours(site: Site, broker: RabbitBroker, url: str) -> None:
