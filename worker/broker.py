@@ -178,8 +178,8 @@ class PokeBroker(RedisBroker):
 
 
 def open_broker(url: str) -> AnyBroker:
-    """The broker at this URL, Redis or RabbitMQ; it connects when first used. Raises ValueError for a URL with an
-    option that RabbitMQ's client does not know."""
+    """The broker at this URL, Redis or RabbitMQ; it connects when first used. Raises ``worker.rabbit``'s
+    BrokerUrlInvalid."""
     if url.startswith("amqp"):
         from worker.rabbit import RabbitBroker  # its client costs memory that nobody pays who does not use it
 

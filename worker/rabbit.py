@@ -36,7 +36,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from jobs.errors import BrokerUnavailable
+from jobs.errors import BrokerUnavailable, UsageError
 from worker.broker import DEAD_MESSAGE_MS, MAX_AGE_MS
 from worker.outage import Outage
 
@@ -62,6 +62,12 @@ _TRANSIENT: Final = pika.BasicProperties(delivery_mode=1)  # type: ignore[no-unt
 # A part of what goes wrong while connecting has a tree of its own. AssertionError: what pika raises where its
 # connection dies in the midst of a call.
 _LOSSES: Final = (AMQPError, AMQPConnectorException, OSError, AssertionError)
+
+
+class BrokerUrlInvalid(UsageError):
+    """REFILL_BROKER_URL has an option that is none, or a user without a password."""
+
+    code = "broker_url_invalid"
 
 
 class RabbitBroker(Broker):
@@ -296,10 +302,13 @@ class RabbitConsumer(Consumer):
 
 
 def connection_parameters(url: str) -> pika.URLParameters:
-    """How to connect: what the URL says, with an end to every wait. Raises ValueError for an unknown option in it."""
+    """How to connect: what the URL says, with an end to every wait. Raises BrokerUrlInvalid."""
     parts = urlsplit(url)
     query = {**_DEFAULTS, **dict(parse_qsl(parts.query))}
-    parameters = pika.URLParameters(urlunsplit(parts._replace(query=urlencode(query))))
+    try:
+        parameters = pika.URLParameters(urlunsplit(parts._replace(query=urlencode(query))))
+    except (ValueError, TypeError, SyntaxError) as error:  # TypeError: a user without a password
+        raise BrokerUrlInvalid(f"REFILL_BROKER_URL cannot be read: {error}") from error
     parameters.client_properties = {"connection_name": "refill"}
     return parameters
 

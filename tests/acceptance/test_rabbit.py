@@ -25,7 +25,7 @@ from tests.support.rabbit import PASSWORD, USER, RabbitMQ, empty, missing, rabbi
 from tests.support.waiting import eventually
 from worker.broker import MAX_AGE_MS
 from worker.embedded.server import Server, running
-from worker.rabbit import RabbitBroker, connection_parameters, wire_name
+from worker.rabbit import BrokerUrlInvalid, RabbitBroker, connection_parameters, wire_name
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -316,3 +316,17 @@ def test_every_wait_has_an_end_and_the_url_may_say_another() -> None:
     parameters = connection_parameters("amqps://h/shop?heartbeat=30")
     assert (parameters.heartbeat, parameters.blocked_connection_timeout) == (30, 10)
     assert (parameters.virtual_host, parameters.port) == ("shop", 5671)
+
+
+@pytest.mark.parametrize("url", ["amqp://h/?hartbeat=1", "amqp://h/?heartbeat=soon", "amqp://user@h/"])
+def test_a_url_that_cannot_be_read_is_a_wrong_setting(url: str) -> None:
+    with pytest.raises(BrokerUrlInvalid, match="REFILL_BROKER_URL cannot be read"):
+        connection_parameters(url)
+
+
+def test_a_wrong_password_and_a_missing_vhost_are_told_apart(node: RabbitMQ) -> None:
+    with pytest.raises(BrokerUnavailable, match="ACCESS_REFUSED") as refused:
+        RabbitBroker(node.url.replace(PASSWORD, "wrong-one")).check()
+    assert "wrong-one" not in str(refused.value)
+    with pytest.raises(BrokerUnavailable, match="vhost nowhere not found"):
+        RabbitBroker(f"{node.url}nowhere").check()
