@@ -196,20 +196,26 @@ def _partition(connection: Connection, month: str) -> _Partition:
     ).fetchone()
     if gone is not None:
         raise AlreadyArchived(f"The entries of {month} are in {gone[1]} already.", month=gone[0], file=gone[1])
-    raise UnknownMonth(
-        f"The ledger has no partition of entries for {month}; `refill archive list` shows what there is."
-    )
+    raise UnknownMonth(_why_unknown(connection, month))
+
+
+def _why_unknown(connection: Connection, month: str) -> str:
+    whole = connection.execute(_COVERED, {"month": month}).fetchone()
+    if whole is None:
+        return f"The ledger has no entries of {month}."
+    return f"The entries of {month} lie in one partition with all before {whole[0]} and with it: archive {whole[0]}."
 
 
 def _check_age(connection: Connection, partition: _Partition, wish: Wish) -> None:
     is_over, is_old = fetch_one(
         connection,
-        "select %(until)s <= now(), (%(until)s at time zone 'UTC') <= date_trunc('month', now() at time zone 'UTC')"
+        "select %(until)s <= now() - interval '1 day',"
+        " (%(until)s at time zone 'UTC') <= date_trunc('month', now() at time zone 'UTC')"
         " - make_interval(months => %(keep)s)",
         {"until": partition.until, "keep": wish.keep_months},
     )
     if not is_over:
-        raise ArchiveTooRecent(f"{wish.month} is not over: it is posted to.")
+        raise ArchiveTooRecent(f"{wish.month} has not been over for a day: it may still be posted to.")
     if not is_old and not wish.is_forced:
         raise ArchiveTooRecent(
             f"{wish.month} is among the {wish.keep_months} months that are kept (REFILL_ENTRY_KEEP_MONTHS);"
@@ -342,6 +348,11 @@ _PARTITION: Final = """
 select name, to_char((until at time zone 'UTC') - interval '1 day', 'YYYY-MM') as month, until
 from refill.entry_partition
 where to_char((until at time zone 'UTC') - interval '1 day', 'YYYY-MM') = %(month)s
+"""
+
+_COVERED: Final = """
+select to_char((until at time zone 'UTC') - interval '1 day', 'YYYY-MM') from refill.entry_partition
+where (%(month)s || '-01 00:00Z')::timestamptz >= since and (%(month)s || '-01 00:00Z')::timestamptz < until
 """
 
 _CONTENT: Final = """

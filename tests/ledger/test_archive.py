@@ -19,10 +19,13 @@ from jobs.archive import Archive, Wish
 from jobs.archived import EntriesArchived
 from jobs.audit import CHECKS, AuditFailed
 from jobs.errors import RefillError
+from jobs.explain import explain
 from jobs.history import Period, rows
 from jobs.ledger.database import connect
 from jobs.standing import standing_at
+from tests.charging.world import LIMITS
 from tests.ledger.books import DAY, HOUR, T0, Books
+from tests.support.seed import load_examples
 from tests.support.waiting import eventually
 
 JANUARY, FEBRUARY, MARCH = "2026-01", "2026-02", "2026-03"
@@ -184,6 +187,23 @@ def test_the_past_is_told_from_sums_where_they_reach_and_refused_where_they_do_n
     assert [standing_at(ledger.connection, one, at) for one in (account_id, points) for at in moments] == before
     with pytest.raises(EntriesArchived, match="refill archive restore"):
         standing_at(ledger.connection, account_id, T0 + 5 * DAY)
+
+
+def test_an_explanation_tells_of_an_archive_and_is_refused_for_a_moment_inside_it(
+    broken_books: Books, here: Path
+) -> None:
+    books = broken_books
+    books.run("select refill.ensure_entry_partitions(3, %s)", (T0,))
+    load_examples(books.connection)
+    books.open("anna", "points")
+    books.grant("anna", 100)
+    books.spend("anna", 30, now=T0 + DAY)
+    take(books, here)
+    now = explain(books.connection, "anna", LIMITS)
+    assert [(row.kind, row.amount, row.balance_after) for row in now.entries] == [("archived", 70, 70)]
+    assert explain(books.connection, "anna", LIMITS, IN_FEBRUARY).standing.balance == 70
+    with pytest.raises(EntriesArchived, match="refill archive restore"):
+        explain(books.connection, "anna", LIMITS, T0 + HOUR)
 
 
 def test_memory_and_time_of_reading_do_not_grow_with_what_is_archived(ledger: Books, here: Path) -> None:
@@ -380,6 +400,8 @@ def test_the_months_of_an_older_ledger_are_archived_as_one(ledger: Books, here: 
         "alter table refill.entry attach partition refill.entry_2026_01 for values from (minvalue) to ('2026-02-01')"
     )
     before = ledger.rows(ENTRIES)
+    with pytest.raises(archive.UnknownMonth, match="archive 2026-01"):
+        take(ledger, here, "2025-06")
     made = take(ledger, here)
     assert made.since is None
     with pytest.raises(archive.AlreadyArchived):

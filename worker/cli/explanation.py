@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from jobs.evidence import AttemptLine, ChargeLine, DecisionLine, Explanation, MessageLine
-from jobs.history import HistoryRow
+from jobs.history import ARCHIVED, HistoryRow
 from jobs.money import format_money, format_number
 from jobs.program import Program
 from jobs.verdict import clock, lapse
@@ -274,7 +274,7 @@ def _entry(found: Explanation, row: HistoryRow) -> Row:
         "amount": ("+" if row.amount > 0 else "") + format_number(row.amount, decimals),
         "balance": format_number(row.balance_after, decimals),
         "lot": _id(row.lot_id),
-        "event": row.event_id,
+        "event": row.memo if row.kind == ARCHIVED else row.event_id,
         "charge": _id(row.charge_id),
     }
 
