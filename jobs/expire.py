@@ -34,7 +34,7 @@ class Pace:
     as before."""
 
     size: int = 250
-    least: int = 50
+    least: int = 200
     most: int = 5_000
 
     def adapt(self, rows: int, seconds: float) -> None:

@@ -61,12 +61,11 @@ begin
             expires_next = coalesce((select min(o.expires_at) from refill.lot o where o.account_id = l.account_id and o.open), 'infinity')
         from unnest(v_account_ids, v_credits) l(account_id, credits) join refill.account b on b.account_id = l.account_id
         where a.account_id = l.account_id
-        returning row(b, a)::refill.balance_change as change
+        returning case when a.closed_at is null and (a.band <> b.band or a.below_trigger <> b.below_trigger)
+                       then row(b, a)::refill.balance_change end as change
     )
-    select array_agg(change) into v_changes from settled
-    where ((change).before).closed_at is null
-      and (((change).before).band <> ((change).after).band or ((change).before).below_trigger <> ((change).after).below_trigger);
-    perform refill.announce(v_changes, false);
+    select array_agg(change) filter (where change is distinct from null) into v_changes from settled;
+    if v_changes is not null then perform refill.announce(v_changes, false); end if;
 end $$;
 
 -- Books whatever is dead on accounts that are locked already, and returns how much.
