@@ -8,7 +8,8 @@ another, and the ledger gives the first outcome again. So does a lost answer, of
 failure has the same cure: let the batches in hand end, forget those that wait, and read what is pending from its start.
 Nothing is in flight when that reading begins, so that no entry is ever in two batches at once.
 
-What is in flight is bounded. Where Postgres is slow, the stream grows and not this process.
+What is in flight is bounded. Where Postgres is slow, the stream grows and not this process. Behind, it reads ahead up
+to that bound, and batches are large; up to date, it reads when a lane is free, whatever has come by then.
 
 An account that somebody else keeps locked, an upstream in a long transaction of its own, holds up its own events only:
 after LOCK_TIMEOUT_MS they are put aside, pending and in their order, until the account is free.
@@ -44,7 +45,7 @@ from worker.trim import trim_stream
 log = structlog.get_logger()
 
 BLOCK_MS_MAX: Final = 500  # the longest that a request to stop waits for Redis
-READ_MAX: Final = 1_000  # entries of one read; a lane joins what several reads brought
+READ_MAX: Final = 1_000  # entries of one read, and at most half a batch: a lane joins what several reads brought
 BYTES_MAX: Final = 8 * 2**20  # of fields in flight, so many that an event has to be far over average to meet it
 HELD_LOOK_S: Final = 1.0
 IDLE_CONSUMER_S: Final = 600
@@ -56,7 +57,7 @@ class Intake:
     """One consumer of the stream. `run` until told to stop; `step` reads once."""
 
     def __init__(self, settings: Settings) -> None:
-        self._read_max = min(READ_MAX, settings.intake_batch_max)
+        self._read_max = min(READ_MAX, max(1, settings.intake_batch_max // 2))
         self._block_ms = min(settings.intake_block_ms, BLOCK_MS_MAX, settings.intake_claim_idle_s * 250)
         self._claim_idle_s = settings.intake_claim_idle_s
         self._redis = open_redis(settings.needed("redis_url"))
@@ -69,6 +70,7 @@ class Intake:
         self._ledger_outage = Outage("postgres")
         self._posted_before = 0  # batches, by the last failure of Postgres
         self._pending_after: bytes | None = FIRST  # where reading of our own pending entries goes on; None: all read
+        self._is_behind = True  # the last read brought as much as it might
         self._held: set[str] = set()  # accounts whose events are put aside
         self._ignored: set[bytes] = set()  # fields that were named in the log once
         self._look_held_at = 0.0
@@ -117,6 +119,7 @@ class Intake:
         is_pending = self._pending_after is not None
         delivery = self._read()
         self._redis_outage.over()
+        self._is_behind = len(delivery.entries) >= self._read_max
         if not delivery.entries and not delivery.lost:
             self._pending_after = None if is_pending else self._pending_after
             return 0
@@ -138,6 +141,8 @@ class Intake:
                 return False
             for lane in self._posting:
                 lane.ledger.connection()
+        if not self._is_behind and not self._lanes.wait_for_a_free_lane(self._block_ms / 1000):
+            return False
         return self._lanes.wait_for_room(self._read_max, self._block_ms / 1000)
 
     def _read(self) -> Delivery:

@@ -47,7 +47,9 @@ class Lanes:
         self._batch_max = batch_max
         self._events_max = BATCHES_PER_LANE * batch_max * len(posts)
         self._bytes_max = bytes_max
-        self._changed = threading.Condition()
+        lock = threading.Lock()  # one for all; several conditions, so that nobody is woken for nothing
+        self._over = threading.Condition(lock)  # something that the caller may wait for
+        self._work = [threading.Condition(lock) for _ in posts]
         self._waiting: list[deque[_Waiting]] = [deque() for _ in posts]
         self._posting: list[Batch | None] = [None] * len(posts)
         self._is_alone = False  # one lane posts for all
@@ -68,11 +70,18 @@ class Lanes:
 
     def offer(self, parts: Sequence[Batch]) -> None:
         """Gives each lane its part, which may be empty."""
-        with self._changed:
+        with self._over:
             for queue, part in zip(self._waiting, parts, strict=True):
                 if part.events or part.put_aside:
                     queue.append(_Waiting(time.monotonic(), part))
-            self._changed.notify_all()
+            if self._is_for_one():
+                self._work[0].notify()
+            else:
+                self._wake()
+
+    def wait_for_a_free_lane(self, timeout_s: float) -> bool:
+        """Whether a lane could begin at once, waiting for it. Raises the failure of a lane, once."""
+        return self._wait(lambda: not self._is_alone and None in self._posting, timeout_s)
 
     def wait_for_room(self, events: int, timeout_s: float) -> bool:
         """Whether so many events may be offered, waiting for it. Raises the failure of a lane, once."""
@@ -84,22 +93,23 @@ class Lanes:
 
     def discard(self) -> None:
         """Forgets what waits; what is being posted goes on."""
-        with self._changed:
+        with self._over:
             self._forget()
 
     def close(self, timeout_s: float) -> bool:
         """Ends the lanes after the batches that they are posting; whether that was in time."""
-        with self._changed:
+        with self._over:
             self._is_closed = True
-            self._changed.notify_all()
+            for work in self._work:
+                work.notify()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _wait(self, fact: Callable[[], bool], timeout_s: float) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_failed_and_quiet() or (self._failure is None and fact()), timeout_s)
+        with self._over:
+            self._over.wait_for(lambda: self._is_failed_and_quiet() or (self._failure is None and fact()), timeout_s)
             if self._is_failed_and_quiet():
                 self._forget()
                 error, self._failure = self._failure, None
@@ -114,28 +124,26 @@ class Lanes:
                 post(batch)
             except Exception as error:  # noqa: BLE001  whatever it is, it is raised where the caller waits
                 failure = error
-            self._over(lane, failure)
+            self._end(lane, failure)
 
     def _take(self, lane: int) -> Batch | None:
         """What this lane has to post next, waiting for it; None where it is to end."""
-        with self._changed:
+        with self._work[lane]:
             while not self._is_closed:
                 parts = self._next(lane)
                 if parts:
                     batch = self._posting[lane] = joined(parts)
                     return batch
-                self._changed.wait(self._patience_s(lane))
+                self._work[lane].wait(self._patience_s(lane))
         return None
 
     def _next(self, lane: int) -> list[Batch]:
         if self._failure is not None or self._is_alone:
             return []
-        if sum(map(_events, self._waiting)) > min(FEW, self._batch_max):
-            return self._take_own(lane)
-        if not self._is_posting():
+        if self._is_for_one():
             self._is_alone = any(self._waiting)
             return self._take_all()
-        return self._take_own(lane) if self._patience_s(lane) == 0 else []
+        return self._take_own(lane) if not self._are_few() or self._patience_s(lane) == 0 else []
 
     def _take_all(self) -> list[Batch]:
         parts = [waiting.batch for queue in self._waiting for waiting in queue]
@@ -156,8 +164,9 @@ class Lanes:
             return None
         return max(0.0, self._waiting[lane][0].since + COMPANY_S - time.monotonic())
 
-    def _over(self, lane: int, failure: Exception | None) -> None:
-        with self._changed:
+    def _end(self, lane: int, failure: Exception | None) -> None:
+        """The batch in hand is over. This lane looks for its next one itself; others are told where there is theirs."""
+        with self._over:
             self._posting[lane] = None
             self._is_alone = False
             if failure is None:
@@ -165,7 +174,21 @@ class Lanes:
             else:
                 self._failure = self._failure or failure
                 self._forget()
-            self._changed.notify_all()
+            self._over.notify()
+            if not self._is_for_one():
+                self._wake()
+
+    def _wake(self) -> None:
+        for work, queue, batch in zip(self._work, self._waiting, self._posting, strict=True):
+            if queue and batch is None and not self._is_alone:
+                work.notify()
+
+    def _is_for_one(self) -> bool:
+        """Whether all that waits is for one lane to post, and none is posting."""
+        return self._are_few() and not self._is_posting()
+
+    def _are_few(self) -> bool:
+        return sum(map(_events, self._waiting)) <= min(FEW, self._batch_max)
 
     def _forget(self) -> None:
         for queue in self._waiting:
