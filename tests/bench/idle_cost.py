@@ -63,15 +63,16 @@ def _cross(refill: Live, account: str) -> float:
 
 def _used(refill: Live) -> dict[str, float]:
     """Seconds of processor time so far, by process."""
-    used = {name: _seconds(psutil.Process(process.pid)) for name, process in refill.processes.items()}
+    used = {name: processor_seconds(process.pid) for name, process in refill.processes.items()}
     for child in psutil.Process().children(recursive=True):
         if child.name() in _SERVERS:
-            used[child.name()] = used.get(child.name(), 0.0) + _seconds(child)
+            used[child.name()] = used.get(child.name(), 0.0) + processor_seconds(child.pid)
     return used
 
 
-def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
+def processor_seconds(pid: int) -> float:
+    """How long a process has been computing so far, with what the system computed for it."""
+    times = psutil.Process(pid).cpu_times()
     return times.user + times.system
 
 

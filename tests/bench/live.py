@@ -119,7 +119,7 @@ def _open_crossing(url: str, sandbox: Sandbox, count: int) -> list[str]:
     with connect(url) as connection:
         world = World(connection, StripeGateway(sandbox.key, sandbox.url, 5.0), sandbox, url)
         for name in names:
-            account_id = open_account(connection, name)
+            account_id = open_account(connection, name, email=f"{name}@example.com")
             grant(connection, account_id, GRANTED)
             world.save_card(account_id, f"ok:{name}")
         connection.execute("update refill.account set recharge_below = %s where name ~ '^crossing-'", (TRIGGER,))
