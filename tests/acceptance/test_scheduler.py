@@ -23,6 +23,7 @@ from worker.broker import NAMESPACE
 from worker.embedded.redis import Redis
 from worker.embedded.server import running
 from worker.leader import APPLICATION
+from worker.runs import JOBS
 from worker.scheduler import Scheduler
 from worker.timetable import SchedulerStalled, Timetable
 
@@ -83,7 +84,7 @@ def contenders(ledger: Connection) -> int:
 def test_every_job_is_triggered_as_soon_as_somebody_leads(schedulers: Schedulers, ledger: Connection) -> None:
     schedulers.lead()
     jobs = "select count(distinct job) from refill.job_slot where job <> 'leadership'"
-    assert eventually(lambda: count(ledger, jobs) == 6)
+    assert eventually(lambda: count(ledger, jobs) == len(JOBS))
 
 
 def test_one_leads_and_another_takes_over_when_it_is_killed(schedulers: Schedulers, ledger: Connection) -> None:

@@ -70,7 +70,7 @@ def test_an_intake_that_waits_at_an_empty_stream_is_seen_to_read(redis_url: str)
     with open_redis(redis_url) as client:
         stream = SpendStream(client, "one")
         stream.ensure_group()
-        stream.read_new(1, 1)
+        stream.say_reading()
         assert intakes(client, redis_url) == 1
 
         client.delete(reading_key("one"))
