@@ -6,6 +6,7 @@ on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -23,6 +24,8 @@ from worker.publisher import publish
 log = structlog.get_logger()
 
 PAGE: Final = 1_000
+MAIL_PAGE: Final = 100
+MAILING_S: Final = 10.0  # less than the job's interval: what is left is for the next run
 MAILS_AWAY_MAX: Final = 5  # so many mails in a row that no server took: the others wait for the next sweep
 
 Result: TypeAlias = dict[str, int]
@@ -71,15 +74,18 @@ def expiry_sweep(run: Run) -> Result:
 
 
 def message_sweep(run: Run) -> Result:
-    """Delivers every message that is due, until it shows that the mail server takes none at all."""
+    """Delivers what is due, page by page for some seconds, until it shows that the mail server takes none at all."""
     counts: Result = dict.fromkeys(("sent", "deferred", "poisoned", "skipped"), 0)
-    in_a_row = 0
-    for message_id in notify.due_messages(run.connection, PAGE, run.now):
-        outcome = notify.deliver(run.connection, run.outside.post, message_id, run.now)
-        counts[outcome] += 1
-        in_a_row = in_a_row + 1 if outcome == "deferred" else 0
-        if in_a_row == MAILS_AWAY_MAX:
-            break
+    in_a_row, until = 0, time.monotonic() + MAILING_S
+    while page := notify.due_messages(run.connection, MAIL_PAGE, run.now):
+        for message_id in page:
+            outcome = notify.deliver(run.connection, run.outside.post, message_id, run.now)
+            counts[outcome] += 1
+            in_a_row = in_a_row + 1 if outcome == "deferred" else 0
+            if in_a_row == MAILS_AWAY_MAX:
+                return counts
+        if time.monotonic() > until:
+            return counts
     return counts
 
 
