@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import redis
+
 from jobs.audit import audit
 from jobs.gateway.stripe import StripeGateway
 from jobs.ledger.database import connect
@@ -74,6 +76,8 @@ def live(place: Ground, crossing: int, **settings: str) -> Iterator[Live]:
     """Starts a refill on a fresh ledger, with so many accounts that may cross; proves the books at the end."""
     name, processes = f"live_{time.monotonic_ns()}", Processes()
     url = place.ledger(name)
+    with redis.Redis.from_url(place.redis_url) as client:
+        client.flushall()  # the events of the ledger before would not be this one's
     with TemporaryDirectory(prefix="refill-bench-") as directory:
         sandbox = Sandbox(Path(directory) / "sandbox.db")
         sandbox.start()
