@@ -178,7 +178,7 @@ _EVENTS: dict[str, LogEvent] = {
         "The intake was asked to stop and could not post all that it had read. Another intake takes the rest over.",
         ("error",),
     ),
-    "intake.started": LogEvent("info", "The intake began to read the stream of spend events.", ("consumer",)),
+    "intake.started": LogEvent("info", "The intake began to read the stream.", ("consumer", "lanes", "parser")),
     "intake.stopped": LogEvent("info", "The intake finished its batch and ended, as it was asked to.", ("consumer",)),
     "job.failed": LogEvent(
         "error",

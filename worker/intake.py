@@ -39,7 +39,7 @@ from worker.lane import IDS_SHOWN_MAX, AccountsLocked, Lane, Ledger
 from worker.lanes import Lanes
 from worker.outage import Outage
 from worker.stopping import StopRequest
-from worker.stream import FIRST, Delivery, Entry, SpendStream, consumer_name, is_group_missing, open_redis
+from worker.stream import FIRST, Delivery, Entry, SpendStream, consumer_name, is_group_missing, open_redis, parser
 from worker.trim import trim_stream
 
 log = structlog.get_logger()
@@ -78,7 +78,7 @@ class Intake:
 
     def run(self, stop: StopRequest) -> None:
         """Posts batches until it is asked to stop. Outlives the loss of Redis and of Postgres."""
-        log.info("intake.started", consumer=self._stream.consumer)
+        log.info("intake.started", consumer=self._stream.consumer, lanes=self._lanes.count, parser=parser())
         while not stop.is_set:
             wait_s = self._step_or_wait()
             if wait_s:
