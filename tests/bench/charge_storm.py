@@ -23,7 +23,7 @@ def measure(size: Size) -> list[Figure]:
     count = size.choose(full=1_000, small=200)
     with ground(1_000) as place, live(place, count) as refill:
         before_s = processor_seconds(refill.processes["worker"].pid)
-        sent = send(refill, count / RATE, refill.crossing)
+        sent = send(refill, count / RATE, refill.crossing, warm_up_s=0.0)
         check_charges(refill)
         seconds = max(one.at["confirmed"] for one in crossings(refill, sent)) - sent.due[1]
         wait_until_quiet(refill.url)

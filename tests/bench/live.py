@@ -63,12 +63,13 @@ class Sent:
     due: Mapping[int, float]
     seen: Mapping[int, float]
     crossings: Mapping[str, int]
+    unmeasured: int
     late_s: float
 
     @property
     def latencies_ms(self) -> list[float]:
-        """From the moment an event was due to the moment it was there."""
-        return [(self.seen[number] - due) * 1_000 for number, due in self.due.items()]
+        """From the moment an event was due to the moment it was there, after the unmeasured ones."""
+        return [(self.seen[number] - due) * 1_000 for number, due in self.due.items() if number > self.unmeasured]
 
 
 @contextmanager
@@ -98,17 +99,22 @@ def live(place: Ground, crossing: int, **settings: str) -> Iterator[Live]:
     place.drop(name)
 
 
-def send(refill: Live, seconds: float, crossing: Sequence[str] = ()) -> Sent:
-    """Sends a steady stream in which these accounts cross, evenly spread; returns when all of it is in the ledger."""
-    count = round(RATE * seconds)
-    crossings = {name: (index * count + count // 2) // len(crossing) + 1 for index, name in enumerate(crossing)}
+def send(refill: Live, seconds: float, crossing: Sequence[str] = (), warm_up_s: float = 1.0) -> Sent:
+    """Sends a steady stream in which these accounts cross, evenly spread; returns when all of it is in the ledger.
+
+    The same traffic goes before it, unmeasured: what a process does once after its start has figures of its own.
+    """
+    before, measured = round(RATE * warm_up_s), round(RATE * seconds)
+    first = before + measured // max(2 * len(crossing), 1) + 1
+    crossings = {name: first + index * measured // len(crossing) for index, name in enumerate(crossing)}
+    count = before + measured
     with TemporaryDirectory(prefix="refill-bench-") as directory:
         plan = Path(directory) / "plan.jsonl"
         plan.write_text("\n".join(_plan(refill.accounts, count, crossings)), encoding="utf-8")
-        with Watcher(refill.url, count, seconds + _PATIENCE_S) as watcher:
+        with Watcher(refill.url, count, warm_up_s + seconds + _PATIENCE_S) as watcher:
             start, late_s = _produce(refill.redis_url, plan)
     due = {number: start + (number - 1) / RATE for number in range(1, count + 1)}
-    return Sent(due, watcher.seen(), crossings, late_s)
+    return Sent(due, watcher.seen(), crossings, before, late_s)
 
 
 def wait_until_quiet(url: str) -> None:
