@@ -6,15 +6,14 @@ by orders of magnitude. Neither that nor a table that is read whole shows in a r
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import pytest
 
 from jobs.ledger.database import Connection, connect
 from jobs.spend import SpendEvent, post
 from tests.ledger.books import Books
+from tests.support.plans import Node, carried_out
 
 ACCOUNTS = 10_000
 BATCH = 500
@@ -29,12 +28,6 @@ _GRANT: LiteralString = """
     select count(*) from (select array_agg(account_id) as ids, count(*)::int as n from refill.account) a,
     refill.post_grants(a.ids, array_fill(1000::bigint, array[a.n]), array_fill('infinity'::timestamptz, array[a.n]),
                        array_fill(0::bigint, array[a.n]), 'promotion', null, null, null, 'test')
-"""
-_SHOW_PLANS: LiteralString = """
-    load 'auto_explain';
-    set auto_explain.log_min_duration = 0; set auto_explain.log_analyze = on; set auto_explain.log_timing = off;
-    set auto_explain.log_nested_statements = on; set auto_explain.log_format = json;
-    set auto_explain.log_level = notice; set client_min_messages = notice
 """
 _UPDATES: LiteralString = """
     select relname, n_tup_upd, n_tup_hot_upd from pg_stat_user_tables
@@ -64,51 +57,28 @@ def _post(connection: Connection, batch: int, first: int = 0) -> None:
     assert {answer.outcome for answer in post(connection, events)} == {"accepted"}
 
 
-def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _nodes(child)
-
-
-def _most_rows_of_a_node(notices: Sequence[str]) -> tuple[float, str]:
-    """The node that looked at the most rows, kept or not, in all that was carried out."""
-    plans = [json.loads(text[text.index("{") :])["Plan"] for text in notices if "plan:" in text]
-    assert plans
-    return max(
-        (
-            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Join Filter", 0))
-            * node["Actual Loops"],
-            f"{node['Node Type']} {node.get('Relation Name', '')}",
-        )
-        for plan in plans
-        for node in _nodes(plan)
-    )
-
-
-def _rows_in_the_next_batch(connection: Connection) -> tuple[float, str]:
+def _most_rows_in_the_next_batch(connection: Connection) -> Node:
     for number in range(BATCHES_BEFORE_A_GENERIC_PLAN):
         _post(connection, number)
-    notices: list[str] = []
-    connection.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
-    connection.execute(_SHOW_PLANS)
-    _post(connection, BATCHES_BEFORE_A_GENERIC_PLAN)
-    return _most_rows_of_a_node(notices)
+    with carried_out(connection) as steps:
+        _post(connection, BATCHES_BEFORE_A_GENERIC_PLAN)
+    return max(steps)
 
 
 @pytest.mark.parametrize("plan", ["force_custom_plan", "force_generic_plan"])
 def test_no_step_of_a_batch_looks_at_more_rows_than_the_batch_touches(ledger: Books, database: str, plan: str) -> None:
     _alter(ledger, f"set plan_cache_mode = {plan}")
     with connect(database) as connection:
-        rows, node = _rows_in_the_next_batch(connection)
-    assert rows <= 3 * BATCH, node
+        most = _most_rows_in_the_next_batch(connection)
+    assert most.rows <= 3 * BATCH, most
 
 
 def test_a_plan_that_reads_a_whole_table_would_be_noticed(ledger: Books, database: str) -> None:
     for setting in ("enable_nestloop = off", "enable_tidscan = off", "enable_seqscan = on"):
         _alter(ledger, f"set {setting}")
     with connect(database) as connection:
-        rows, _ = _rows_in_the_next_batch(connection)
-    assert rows >= ACCOUNTS
+        most = _most_rows_in_the_next_batch(connection)
+    assert most.rows >= ACCOUNTS
 
 
 def test_lots_and_accounts_are_updated_without_touching_an_index(ledger: Books, database: str) -> None:
