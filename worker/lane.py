@@ -25,7 +25,6 @@ log = structlog.get_logger()
 LOCK_TIMEOUT_MS: Final = 3_000
 IDS_SHOWN_MAX: Final = 20
 UNRESERVED_MAX: Final = 250  # so few events seldom meet those of another intake, and one statement more would cost them
-_CANCEL_S: Final = 2.0
 
 
 class AccountsLocked(Exception):
@@ -49,11 +48,6 @@ class Ledger:
             self._connection = open_connection(self._url, application="refill intake")
             prepare_connection(self._connection, LOCK_TIMEOUT_MS)
         return self._connection
-
-    def cancel(self) -> None:
-        """Ends what the connection is doing, from another thread."""
-        if self._connection is not None:
-            self._connection.cancel_safe(timeout=_CANCEL_S)
 
     def close(self) -> None:
         """Drops the connection, whatever state it is in."""
