@@ -5,7 +5,6 @@ One Dramatiq worker for each queue, so that a system outside that keeps us waiti
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
@@ -29,7 +28,6 @@ from worker.stream import open_redis
 log = structlog.get_logger()
 
 IDLE_WAKE_MS: Final = 1_000  # how often an idle thread looks whether it is to stop; queues have pauses of their own
-TURN_S: Final = 0.0005  # of a thread that computes: after each answer of Postgres a charge waits for its turn
 STOP_MS_MAX: Final = 15_000  # less than a supervisor's patience; what is cut off is a row that a sweep finds
 _LOOK_S: Final = 3_600
 
@@ -57,7 +55,6 @@ class Workers:
 
     def run(self, stop: StopRequest) -> None:
         """Works until asked to stop; then finishes what is in hand, for STOP_MS_MAX at most."""
-        sys.setswitchinterval(TURN_S)
         for worker in self._workers:
             worker.start()
         log.info("worker.started", threads=dict(self._threads))
