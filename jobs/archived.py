@@ -33,6 +33,15 @@ class CarriedMonth:
     closing: int
 
 
+def hold_months(connection: Connection) -> None:
+    """Keeps every month where it is, in the ledger or in its archive, until the transaction ends.
+
+    To be called before the transaction's snapshot is taken. Postgres finds the partitions as they are now, the rows as
+    they were then: a month that was taken out in between would be seen in neither place.
+    """
+    connection.execute("lock table refill.entry in access share mode")
+
+
 def carried_months(connection: Connection, account_id: int, since: datetime, until: datetime) -> list[CarriedMonth]:
     """The archived months of an account with time in common with the period, in the order of their entries."""
     with connection.cursor(row_factory=class_row(CarriedMonth)) as cursor:

@@ -2,7 +2,8 @@
 
 Each check is one set-based query, `jobs/ledger/audit/<code>.sql`, that returns what is wrong: the thing concerned, what
 was expected of it and what was found. Archived months count by the sums that they left (`refill.movement`). All checks
-read one snapshot, so that an audit is right while credit is being spent; none of them locks or writes anything.
+read one snapshot, so that an audit is right while credit is being spent. Nothing is written and nobody who posts waits
+for it; a month that is to be archived or restored waits until it has ended.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
+from jobs.archived import hold_months
 from jobs.errors import RefillError
 from jobs.ledger.database import Connection, SqlFile, sql_files
 
@@ -112,6 +114,7 @@ def examine(
     queries = {query.name: query for query in sql_files("audit")}
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
+        hold_months(connection)
         # Whole tables are read once: worth memory and a second processor, not the time to compile. Never row by row, as
         # the planner would have it for a ledger that was filled a moment ago and has no statistics yet.
         connection.execute("set local work_mem = '64MB'")

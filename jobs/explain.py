@@ -14,6 +14,7 @@ from psycopg.rows import class_row
 
 from jobs import program_store
 from jobs.account import Account, find
+from jobs.archived import hold_months
 from jobs.decision import decide
 from jobs.declines import Decline, classify
 from jobs.evidence import (
@@ -57,6 +58,7 @@ def explain(connection: Connection, name: str, limits: Limits, at: datetime | No
     """
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
+        hold_months(connection)
         holder = find(connection, name)
         program = program_store.find(connection, holder.program).program
         moment = database_now(connection) if at is None else at

@@ -17,7 +17,7 @@ import pytest
 from jobs import archive, archive_file, partition
 from jobs.archive import Archive, Wish
 from jobs.archived import EntriesArchived
-from jobs.audit import CHECKS, AuditFailed
+from jobs.audit import CHECKS, AuditFailed, audit
 from jobs.errors import RefillError
 from jobs.explain import explain
 from jobs.history import Period, rows
@@ -332,6 +332,25 @@ def test_a_reader_holds_an_archive_up_and_is_told_of_where_it_does_not_end(
         reader.execute("rollback")
         assert waiting.result(timeout=60).rows == 8
     assert ledger.audit() == []
+
+
+def test_an_audit_that_begins_while_a_month_goes_counts_each_entry_once(ledger: Books, database: str) -> None:
+    with connect(database) as archiver, connect(database) as auditor, ThreadPoolExecutor(1) as pool:
+        with archiver.transaction():
+            archiver.execute(
+                "insert into refill.entry_archive"
+                " (month, since, until, file, sha256, bytes, rows, credits, archived_by)"
+                " select %s, since, until, 'file', repeat('0', 64), 1, e.rows, e.credits, 'tester'"
+                " from refill.entry_partition,"
+                " (select count(*) as rows, sum(amount) as credits from refill.entry_2026_01) e"
+                " where name = 'entry_2026_01'",
+                (JANUARY,),
+            )
+            archiver.execute("select refill.carry_entries(1, 'entry_2026_01')")
+            archiver.execute("select refill.drop_entries('entry_2026_01')")
+            findings = pool.submit(audit, auditor)
+            eventually(lambda: ledger.rows("select 1 from pg_locks where not granted"))
+        assert findings.result(timeout=30) == []
 
 
 def test_one_month_is_archived_by_one_of_many_at_once(ledger: Books, here: Path, database: str) -> None:
