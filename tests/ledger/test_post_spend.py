@@ -97,6 +97,15 @@ def test_an_empty_batch_is_nothing(books: Books) -> None:
     assert books.value(empty) == 0
 
 
+def test_an_event_without_an_amount_is_refused_and_not_passed_over(books: Books) -> None:
+    books.open("a")
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        books.run(
+            "select refill.post_spend('{e1}', '{a}', '{null}', null, null, null, null, p_set_min => %s)",
+            (books.set_min,),
+        )
+
+
 def test_the_soonest_expiry_is_drawn_first_and_no_expiry_last(books: Books) -> None:
     books.open("a")
     never = books.grant("a", 10)

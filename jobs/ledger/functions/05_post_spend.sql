@@ -104,8 +104,8 @@ begin
                    case when is_plain then balance - refill.add_up(case when is_plain then amount else 0 end) over (
                        partition by account_id order by ord rows unbounded preceding) end as balance_after
             from (
-                select i.*, bool_and(is_new) over (partition by account_id)
-                            and sum(amount) over (partition by account_id) <= balance as is_plain
+                select i.*, (bool_and(is_new) over (partition by account_id)
+                             and sum(amount) over (partition by account_id) <= balance) is true as is_plain
                 from (
                     select i.ord::int, i.event_id, i.amount, i.spent_at, i.ref, i.memo, i.actor,
                            a.account_id, a.tid, a.program_id, a.balance,
@@ -153,7 +153,7 @@ begin
     ), settled as (
         update refill.account a
         set balance = a.balance - t.amount, updated_at = v_now,
-            idle_expires_at = case when p.expiry_kind = 'inactivity' then v_now + make_interval(days => p.expiry_days)
+            idle_expires_at = case when p.expiry_kind = 'inactivity' then v_now + make_interval(hours => 24 * p.expiry_days)
                                    else a.idle_expires_at end
         from drawn t, refill.program p
         where a.ctid = t.tid and p.program_id = t.program_id
