@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 import pytest
 
 from tests.ledger.books import Books, Spend
@@ -97,3 +99,33 @@ def test_the_longest_names_are_counted_in_characters(ledger: Books) -> None:
 def test_it_can_be_called_with_any_search_path(ledger: Books) -> None:
     ledger.run("set search_path = ''")
     assert ledger.rows(CALL, ("a", 1, "e1", None, None))[0][0] == "accepted"
+
+
+@pytest.mark.parametrize(
+    "post",
+    [
+        "select refill.spend('p', 1, %(id)s)",
+        "select refill.post_spend(array[%(id)s], '{p}', '{1}', null, null, null, null, p_set_min => 1)",
+    ],
+    ids=["one by one", "as a set"],
+)
+def test_a_day_of_silence_is_24_hours_in_whatever_time_zone_it_is_called(books: Books, post: LiteralString) -> None:
+    books.open("p", "points", idle_days=1)
+    books.grant("p", 100, now=None)
+    books.run("set timezone = 'America/New_York'")
+    for months in range(12):  # the clocks there change twice within them
+        books.run("update refill.program set expiry_days = %s", (1 + 30 * months,))
+        books.run(post, {"id": f"e{months}"})
+        hours = books.value("select extract(epoch from idle_expires_at - updated_at) / 3600 from refill.account")
+        assert hours == 24 * (1 + 30 * months)
+    books.run("reset timezone")
+
+
+def test_the_caller_s_settings_do_not_silence_a_crossing(books: Books) -> None:
+    books.open("a", email="a@example.com", recharge_below=50)
+    books.grant("a", 100)
+    books.run("delete from refill.watch")
+    with books.connection.transaction():
+        books.run("set local refill.announced_by = 'function'")
+        books.run(CALL, ("a", 100, "e1", None, None))
+    assert (books.messages("a"), books.is_watched("a")) == (["depleted"], True)

@@ -116,7 +116,7 @@ begin
                    before, after, case when (after).band = 0 then 1 else (after).alert_below end) end as event_id
         from unnest(p_changes) c where (after).band <> (before).band
     ), judged as materialized (
-        select m.*, a.low_sent_at, a.low_sent_at > at - interval '1 day' as is_told_today,
+        select m.*, a.low_sent_at, a.low_sent_at > at - interval '24 hours' as is_told_today,
                coalesce(a.low_armed, true) or (band_before = 3 and a.clear_since <= at - interval '15 minutes') as is_armed
         from moved m left join refill.alert a on a.account_id = m.account_id
     ), told as materialized (

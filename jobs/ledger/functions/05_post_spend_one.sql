@@ -5,6 +5,8 @@
 -- The first of an id is kept with its outcome. An event whose id is known is compared by content with that first one: equal
 -- gets the first outcome again, anything else is a `conflict`; neither posts anything. Program 0 holds the ids of accounts
 -- that nobody knew, and answers for them when an account of that name is opened later.
+--
+-- Days are of 24 hours, as in UTC: upstream's session may be in a time zone where the clocks change.
 create or replace function refill.post_spend_one(
     p_event_id text, p_account text, p_amount bigint, p_spent_at timestamptz, p_ref text, p_memo text, p_actor text,
     p_now timestamptz,
@@ -52,7 +54,7 @@ begin
         update refill.account a
         set balance = v_balance, updated_at = v_now,
             idle_expires_at = case when v_account.expiry_kind = 'inactivity'
-                                   then v_now + make_interval(days => v_account.expiry_days) else a.idle_expires_at end
+                                   then v_now + make_interval(hours => 24 * v_account.expiry_days) else a.idle_expires_at end
         where a.account_id = v_account.account_id;
     else
         insert into refill.event_log (at, type, account_id, account, data)

@@ -5,6 +5,7 @@ create or replace function refill.spend(account text, amount bigint, id text, re
 returns table (outcome text, balance bigint, required bigint, available bigint, shortfall bigint)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set refill.announced_by = ''  -- whatever the caller's session has set: a crossing is told
 -- Planned once per session and found through indexes; a plan made while a table was empty stays right when it grows.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

@@ -39,7 +39,7 @@ begin
             idle_expires_at = case
                 when i.expiry_kind <> 'inactivity' then a.idle_expires_at
                 when v_class = 'paid' or a.idle_expires_at <= v_now or a.idle_expires_at = 'infinity'
-                    then v_now + make_interval(days => i.expiry_days)
+                    then v_now + make_interval(hours => 24 * i.expiry_days)
                 else a.idle_expires_at end
         from input i where a.account_id = i.account_id
     )
