@@ -74,7 +74,8 @@ def open_connection(url: str, *, application: str = "refill") -> Connection:
 
 
 def connection_options(application: str) -> dict[str, Any]:
-    """What every connection asks for: UTC, a name that the server's own views show, and an end to waiting.
+    """What every connection asks for: UTC, dates as the driver reads them, a name that the server's own views show, and
+    an end to waiting.
 
     Both ends ask each other for a sign of life. The server's own default is two hours, and for so long a machine that
     lost its power or its network would keep its locks: on accounts, on a job, on leadership.
@@ -82,7 +83,7 @@ def connection_options(application: str) -> dict[str, Any]:
     return {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": application,
-        "options": f"-c timezone=UTC {_SIGNS_OF_LIFE}",
+        "options": f"-c timezone=UTC -c datestyle=ISO {_SIGNS_OF_LIFE}",
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
