@@ -53,7 +53,7 @@ class Lanes:
         self._waiting: list[deque[_Waiting]] = [deque() for _ in posts]
         self._posting: list[Batch | None] = [None] * len(posts)
         self._is_alone = False  # one lane posts for all
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._is_closed = False
         self.posted = 0  # batches since the start
         self._threads = [
@@ -118,13 +118,18 @@ class Lanes:
             return self._failure is None and fact()
 
     def _run(self, lane: int, post: Post) -> None:
-        while (batch := self._take(lane)) is not None:
-            failure: Exception | None = None
+        """Whatever goes wrong is raised where the caller waits. A lane that ended without a word would look busy for
+        ever."""
+        while True:
             try:
+                batch = self._take(lane)
+                if batch is None:
+                    return
                 post(batch)
-            except Exception as error:  # noqa: BLE001  whatever it is, it is raised where the caller waits
-                failure = error
-            self._end(lane, failure)
+            except BaseException as error:  # noqa: BLE001  also what is to end a thread: a process of such lanes is to end
+                self._end(lane, error)
+            else:
+                self._end(lane, None)
 
     def _take(self, lane: int) -> Batch | None:
         """What this lane has to post next, waiting for it; None where it is to end."""
@@ -164,7 +169,7 @@ class Lanes:
             return None
         return max(0.0, self._waiting[lane][0].since + COMPANY_S - time.monotonic())
 
-    def _end(self, lane: int, failure: Exception | None) -> None:
+    def _end(self, lane: int, failure: BaseException | None) -> None:
         """The batch in hand is over. This lane looks for its next one itself; others are told where there is theirs."""
         with self._over:
             self._posting[lane] = None

@@ -42,7 +42,7 @@ class Ledgers:
     def __init__(self, count: int) -> None:
         self.taken: list[list[Batch]] = [[] for _ in range(count)]
         self.gates = [threading.Event() for _ in range(count)]
-        self.faults: dict[int, Exception] = {}
+        self.faults: dict[int, BaseException] = {}
         self.open()
 
     def open(self) -> None:
@@ -147,6 +147,32 @@ def test_a_failure_is_told_when_nothing_is_in_flight_and_what_waited_is_gone(led
     lanes.offer([batch("again"), batch()])
     assert lanes.wait_until_idle(10)
     assert sum(ledgers.sizes()) == 2 * MANY + 1
+
+
+@pytest.mark.parametrize("fault", [MemoryError, SystemExit, KeyboardInterrupt])
+def test_what_would_end_a_lane_s_thread_is_told_too(ledgers: Ledgers, lanes: Lanes, fault: type[BaseException]) -> None:
+    ledgers.faults[0] = fault("of lane 0")
+    lanes.offer([many("a"), batch()])
+    with pytest.raises(fault, match="of lane 0"):
+        lanes.wait_until_idle(10)
+    lanes.offer([many("again"), batch()])
+    assert lanes.wait_until_idle(10)
+
+
+class TooMany(list[Readable]):
+    """Rows of which no copy can be made."""
+
+    def __iter__(self) -> Iterator[Readable]:
+        raise MemoryError("of joining")
+
+
+def test_a_lane_that_cannot_join_what_waits_for_it_says_so(ledgers: Ledgers, lanes: Lanes) -> None:
+    lanes.offer([Batch(TooMany([row("a")]), (), 0), batch("b")])
+    with pytest.raises(MemoryError, match="of joining"):
+        lanes.wait_until_idle(10)
+    lanes.offer([batch("again"), batch()])
+    assert lanes.wait_until_idle(10)
+    assert ledgers.sizes() == [1]
 
 
 def test_no_more_is_in_flight_than_its_bound_however_slow_the_ledger(ledgers: Ledgers, lanes: Lanes) -> None:
