@@ -313,7 +313,10 @@ def _archive_of(connection: Connection, path: Path, sha256: str) -> Archive:
 
 def _load(connection: Connection, name: str, path: Path, progress: Progress) -> None:
     connection.execute("set local datestyle = 'ISO, MDY'")
-    query = _named("copy refill.{} from stdin (format csv, header match)", name)
+    # By name: the file may be older than a column that entries have by now.
+    query = sql.SQL("copy refill.{} ({}) from stdin (format csv, header match)").format(
+        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, archive_file.columns(path)))
+    )
     with connection.cursor() as cursor, cursor.copy(query) as copy:
         for chunk in archive_file.chunks(path):
             copy.write(chunk)

@@ -76,6 +76,12 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def columns(path: Path) -> list[str]:
+    """What the entries in the file have. Raises ArchiveDamaged."""
+    with _told_as_damaged(path), gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
+
+
 def chunks(path: Path) -> Iterator[bytes]:
     """The CSV in the file. Raises ArchiveDamaged."""
     with _told_as_damaged(path), gzip.open(path, "rb") as file:

@@ -303,6 +303,14 @@ def test_a_file_with_other_rows_is_not_restored_even_where_its_sum_is_noted(ledg
     assert "entry_2026_01" not in partitions(ledger)
 
 
+def test_a_file_from_before_a_column_is_restored_into_a_ledger_that_has_it(ledger: Books, here: Path) -> None:
+    before = ledger.rows(ENTRIES)
+    made = take(ledger, here)
+    ledger.run("alter table refill.entry add column reason text")
+    put_back(ledger, here / made.file)
+    assert ledger.rows(ENTRIES) == [(*entry, None) for entry in before]
+
+
 def test_an_entry_that_came_for_an_archived_month_is_there_after_it_is_restored(ledger: Books, here: Path) -> None:
     made = take(ledger, here)
     ledger.open("late")
