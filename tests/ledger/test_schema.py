@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import LiteralString
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from jobs.errors import DatabaseTooOld, DatabaseUnavailable, SchemaOutdated
 from jobs.ledger.database import check_schema, connect, migrate, sql_files
-from tests.ledger.books import Books
+from tests.ledger.books import DAY, T0, Books
 from tests.support.databases import temporary_database
 from tests.support.postgres_greeting import OldPostgres
 from tests.support.waiting import eventually
@@ -151,6 +153,31 @@ def test_a_database_that_lacks_a_migration_is_named(database: str, empty_databas
             check_schema(connection)
     with connect(empty_database) as connection, pytest.raises(SchemaOutdated, match="lacks 0001_ledger"):
         check_schema(connection)
+
+
+@pytest.fixture
+def owned_database(empty_database: str, postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database for its owner, who is no superuser but may make roles."""
+    name = urlsplit(empty_database).path.removeprefix("/")
+    with psycopg.connect(postgres_url, autocommit=True) as superuser:
+        superuser.execute(f"create role owner_of_{name} login createrole password 'secret'".encode())
+        superuser.execute(f"alter database {name} owner to owner_of_{name}".encode())
+        yield make_conninfo(empty_database, user=f"owner_of_{name}", password="secret")
+        superuser.execute(f"alter database {name} owner to current_user".encode())
+        with psycopg.connect(empty_database, autocommit=True) as within:
+            within.execute(f"drop owned by owner_of_{name} cascade".encode())
+        superuser.execute(f"drop role owner_of_{name}".encode())
+
+
+def test_who_owns_a_database_needs_not_be_a_superuser(owned_database: str) -> None:
+    migrate(owned_database)
+    with connect(owned_database) as connection:
+        books = Books(connection)
+        books.open("a", alert_below=50)
+        books.grant("a", 100, expires_at=T0 + DAY)
+        assert books.spend("a", 60).balance == 40
+        assert books.expire("a", now=T0 + DAY) == (1, 40)
+        assert books.events("a")[-1] == "balance.depleted"
 
 
 def test_only_a_database_that_was_made_as_one_is_a_sandbox(empty_database: str, database: str) -> None:

@@ -166,7 +166,7 @@ begin
     return null;
 end $$;
 
--- Off in a function that sets refill.announced_by and tells what it changed at its end itself: a call for each row would cost
+-- Off while a function has set refill.announced_by, which then tells itself what it changed: a call for each row would cost
 -- more than all the rest of a large expiry.
 create or replace trigger announce after update on refill.account
     for each row when (new.closed_at is null and (new.band <> old.band or new.below_trigger <> old.below_trigger)

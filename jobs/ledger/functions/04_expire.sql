@@ -26,7 +26,6 @@ set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
-set refill.announced_by = 'function'
 as $$
 declare
     v_account_ids bigint[];
@@ -55,6 +54,7 @@ begin
     if lots = 0 then return; end if;
     perform pg_notify('refill_poke', 'publish');
 
+    perform set_config('refill.announced_by', 'function', true);  -- as a setting of the function only a superuser could say it
     with settled as (  -- a statement of its own: it sees which lots are open now
         update refill.account a
         set balance = a.balance - l.credits, updated_at = p_now,
@@ -65,6 +65,7 @@ begin
                        then row(b, a)::refill.balance_change end as change
     )
     select array_agg(change) filter (where change is distinct from null) into v_changes from settled;
+    perform set_config('refill.announced_by', '', true);
     if v_changes is not null then perform refill.announce(v_changes, false); end if;
 end $$;
 

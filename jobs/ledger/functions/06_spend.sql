@@ -5,12 +5,14 @@ create or replace function refill.spend(account text, amount bigint, id text, re
 returns table (outcome text, balance bigint, required bigint, available bigint, shortfall bigint)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
-set refill.announced_by = ''  -- whatever the caller's session has set: a crossing is told
 -- Planned once per session and found through indexes; a plan made while a table was empty stays right when it grows.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 begin
+    if current_setting('refill.announced_by', true) <> '' then  -- a crossing is told, whatever the caller's session has set
+        perform set_config('refill.announced_by', '', true);
+    end if;
     if account is null or account = '' or length(account) > 64 or coalesce(length(id), 0) not between 1 and 64
        or amount is null or amount <= 0 or length(ref) > 500 or length(memo) > 500 then
         return query select 'malformed', null::bigint, amount, null::bigint, null::bigint;
