@@ -46,7 +46,7 @@ def _create(
 ) -> None:
     """Take the entries of a month out of the ledger into a file, verified before anything is removed.
 
-    Balances, outcomes and event ids stay; the audit goes on proving the sums. Spending waits for at most about 100 ms.
+    Balances, outcomes and event ids stay; the audit goes on proving the sums. Spending waits about 100 ms at a time.
     Killed or failed, it changes nothing and may be run again. Keep the file: only it can bring the entries back.
     """
     session = Session.of(context)

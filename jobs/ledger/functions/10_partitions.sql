@@ -46,8 +46,8 @@ begin
 end $$;
 
 -- Makes what is missing of the partitions of the present month, of those of the next p_months_ahead, and of the months of
--- rows that lie in the default partition. Returns their names. For months to come it holds up no posting, but a
--- reader of all entries holds it up: the caller sets lock_timeout and tries again.
+-- rows that lie in the default partition. Returns their names. For months to come it holds up no posting but one
+-- that crosses a level, which reads entries. Whoever reads them all holds it up: the caller sets lock_timeout, and tries again.
 create or replace function refill.ensure_entry_partitions(p_months_ahead int, p_now timestamptz default null) returns text[]
 language plpgsql
 set timezone = 'UTC'
