@@ -24,7 +24,6 @@ log = structlog.get_logger()
 CHANNEL: Final = "refill_poke"
 WINDOW_S: Final = 0.02
 _LOOK_S: Final = 0.5
-_AT_ONCE_MAX: Final = 1_000
 
 
 class Listener:
