@@ -27,9 +27,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 import redis
+import structlog
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.errors import ConnectionClosed
+from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.message import Message
 from dramatiq.middleware import AgeLimit
 from redis.backoff import NoBackoff
@@ -37,6 +38,8 @@ from redis.retry import Retry
 
 from jobs.errors import BrokerUnavailable
 from worker.outage import Outage
+
+log = structlog.get_logger()
 
 if TYPE_CHECKING:
     from worker.rabbit import RabbitBroker
@@ -52,6 +55,18 @@ MAX_AGE_MS: Final = 600_000
 _ANSWER_S: Final = 10
 _CONNECT_S: Final = 5
 _LOOK_MS: Final = 1
+
+UNREADABLE: Final = (DecodeError, TypeError, KeyError)  # what dramatiq raises for bytes that are no message
+NOT_OURS: Final = "nobody here sends such a message"
+
+
+def is_poke(message: MessageProxy, queue_name: str) -> bool:
+    """Whether the message is one that a worker of this queue can end.
+
+    Of one that names another queue dramatiq's thread dies when it is done, and one that is to wait keeps a place of
+    those in hand: a few of either, whoever wrote them, and the worker lives on without doing anything.
+    """
+    return message.queue_name == queue_name and "eta" not in message.options
 
 
 class Fetcher(Protocol):
@@ -71,19 +86,27 @@ class Fetcher(Protocol):
 class WaitingConsumer(Consumer):
     """Dramatiq's own consumer, asked only when there is something to fetch and room for it."""
 
-    def __init__(self, fetcher: Fetcher, client: redis.Redis, queue: str, prefetch: int) -> None:
+    def __init__(self, fetcher: Fetcher, client: redis.Redis, queue_name: str, prefetch: int) -> None:
         self._fetcher = fetcher
         self._client = client
-        self._queue = queue
+        self._queue_name = queue_name
+        self._queue = f"{NAMESPACE}:{queue_name}"
         self._prefetch = prefetch
         self._room = threading.Event()
 
     def __next__(self) -> MessageProxy | None:
         """The next message, or None where nothing came for IDLE_WAIT_S. Raises dramatiq's ConnectionClosed."""
         try:
-            return next(self._fetcher) if self._fetcher.message_cache or self._can_fetch() else None
+            message = next(self._fetcher) if self._fetcher.message_cache or self._can_fetch() else None
+            if message is None or is_poke(message, self._queue_name):
+                return message
+            log.warning("poke.malformed", payload=str(message)[:100], error=NOT_OURS)
+            self.nack(message)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        except UNREADABLE as error:
+            log.warning("poke.malformed", payload="", error=str(error))
+        return None
 
     def ack(self, message: MessageProxy) -> None:
         self._fetcher.ack(message)
@@ -147,7 +170,7 @@ class PokeBroker(RedisBroker):
         while not self._closing.is_set() and not self._answers():
             self._closing.wait(self._pause_s)
         fetcher = cast(Fetcher, super().consume(queue_name, prefetch, _LOOK_MS))
-        return WaitingConsumer(fetcher, self.client, f"{NAMESPACE}:{queue_name}", prefetch)
+        return WaitingConsumer(fetcher, self.client, queue_name, prefetch)
 
     def lengths(self, queues: Iterable[str]) -> dict[str, int]:
         """How many pokes wait in each of these queues. Changes nothing. Raises BrokerUnavailable."""

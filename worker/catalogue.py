@@ -254,7 +254,9 @@ _EVENTS: dict[str, LogEvent] = {
         "debug", "A poke was handled.", ("job", "duration_ms", "account_id", "charge_id", "message_id", "slot")
     ),
     "poke.malformed": LogEvent(
-        "warning", "Somebody said on the channel of pokes what is none; it was passed over.", ("payload", "error")
+        "warning",
+        "Somebody sent what is no poke, through Postgres or the broker; it was passed over.",
+        ("payload", "error"),
     ),
     "pokes.dropped": LogEvent(
         "warning", "So many pokes could not be sent while the broker was lost; the sweeps find their rows.", ("count",)

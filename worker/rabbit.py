@@ -30,14 +30,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import pika
 import structlog
 from dramatiq.broker import Broker, Consumer, MessageProxy
-from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from jobs.errors import BrokerUnavailable, UsageError
-from worker.broker import DEAD_MESSAGE_MS, MAX_AGE_MS
+from worker.broker import DEAD_MESSAGE_MS, MAX_AGE_MS, NOT_OURS, UNREADABLE, is_poke
 from worker.outage import Outage
 
 log = structlog.get_logger()
@@ -273,11 +272,14 @@ class RabbitConsumer(Consumer):
         if method is None:
             raise BrokerUnavailable(f"RabbitMQ ended the consumer of {wire_name(self._queue)}.")
         try:
-            return Delivery(Message.decode(body), channel, method.delivery_tag)
-        except (DecodeError, TypeError, KeyError) as error:
-            log.warning("poke.malformed", payload=f"{body[:100]!r}", error=str(error))
-            channel.basic_nack(method.delivery_tag, requeue=False)
+            message = Delivery(Message.decode(body), channel, method.delivery_tag)
+        except UNREADABLE as error:
+            _refuse(channel, method.delivery_tag, body, str(error))
             return None
+        if not is_poke(message, self._queue):
+            _refuse(channel, method.delivery_tag, body, NOT_OURS)
+            return None
+        return message
 
     def _settle(self, delivery: Delivery, *, is_good: bool) -> None:
         channel, tag = delivery.channel, delivery.tag
@@ -344,6 +346,11 @@ def _losses_named() -> Iterator[None]:
         yield
     except _LOSSES as error:
         raise BrokerUnavailable(f"RabbitMQ does not answer: {reason(error)}") from error
+
+
+def _refuse(channel: BlockingChannel, tag: int, body: bytes, error: str) -> None:
+    log.warning("poke.malformed", payload=f"{body[:100]!r}", error=error)
+    channel.basic_nack(tag, requeue=False)
 
 
 def _length(connection: pika.BlockingConnection, queue: str) -> int:

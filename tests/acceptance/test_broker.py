@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import redis
@@ -90,3 +91,23 @@ def test_one_with_its_hands_full_goes_on_as_soon_as_one_is_free(
     consumer.ack(first)
     assert taken.result(timeout=10).args == (2,)
     assert time.monotonic() - began < SOON_S
+
+
+@pytest.mark.parametrize(
+    "more", [{"queue_name": "nowhere"}, {"options": {"eta": 2**62}}], ids=["of no queue", "to wait"]
+)
+def test_what_a_worker_could_not_end_goes_to_the_dead(broker: PokeBroker, more: dict[str, Any]) -> None:
+    """Written past our own sender: a thread of dramatiq dies of the one, and the other keeps a place in hand."""
+    strange = Message[object]("charges", "evaluate", (1,), {}, {}).copy(**more)
+    strange = strange.copy(options={"redis_message_id": "strange"})
+    broker.do_enqueue("charges", "strange", strange.encode())
+    poke(broker, 2)
+    assert take(broker.consume("charges", prefetch=1)).args == (2,)
+    assert broker.client.zrange("refill:pokes:charges.XQ", 0, -1) == [b"strange"]
+
+
+def test_what_cannot_be_read_holds_up_nothing_that_was_fetched_with_it(broker: PokeBroker) -> None:
+    for rubbish in (b"", b"\xff", b"[1]", b"{}"):
+        broker.do_enqueue("charges", f"rubbish {rubbish!r}", rubbish)
+    poke(broker, 2)
+    assert take(broker.consume("charges", prefetch=10)).args == (2,)

@@ -278,14 +278,16 @@ def test_the_age_of_a_poke_is_judged_by_no_clock_of_ours(site: Site, broker: Rab
 
 def test_what_is_unknown_or_unreadable_goes_to_the_dead(site: Site, broker: RabbitBroker, url: str) -> None:
     broker.enqueue(message("actor_of_the_future"))
+    broker.enqueue(message(eta=2**62))
+    of_no_queue = message().copy(queue_name="nowhere").encode()
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-        for rubbish in (b"", b"\xff", b"[1]", b"{}"):
+        for rubbish in (b"", b"\xff", b"[1]", b"{}", of_no_queue):
             connection.channel().basic_publish("", wire_name("ledger"), rubbish)
     broker.enqueue(message())
     worker = site.start("worker", url)
     assert eventually(lambda: handled(worker) == 1)
-    assert eventually(lambda: waiting(url, f"{wire_name('ledger')}.dead") == 5)
-    assert len(worker.events("poke.malformed")) == 4
+    assert eventually(lambda: waiting(url, f"{wire_name('ledger')}.dead") == 7)
+    assert len(worker.events("poke.malformed")) == 6
 
 
 def test_an_idle_connection_is_kept_alive(node: RabbitMQ) -> None:
