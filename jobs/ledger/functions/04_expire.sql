@@ -16,8 +16,8 @@ $$;
 -- accounts are locked already. A lot is dead at expires_at; all lots of an account are dead once it has been idle for its
 -- program's days.
 --
--- The settings pin the plan: every row is found through an index by its id, whatever Postgres thinks of the arrays' lengths. What
--- the change of a balance sets off is told for all accounts together; the trigger on refill.account would do so for each.
+-- The settings pin the plan: every row is found through an index by its id, whatever Postgres thinks of the arrays' lengths, and
+-- updated where it was found, which under the lock is where it is. What the change of a balance sets off is told for all accounts together; the trigger on refill.account would do so for each.
 create or replace function refill.expire_lots(p_lot_ids bigint[], p_now timestamptz,
                                               out lots bigint, out credits bigint, out accounts bigint)
 language plpgsql
@@ -31,9 +31,10 @@ declare
     v_account_ids bigint[];
     v_credits bigint[];
     v_changes refill.balance_change[];
+    v_emptied bigint;
 begin
     with due as materialized (
-        select l.lot_id, l.account_id, l.remaining, a.program_id,
+        select l.lot_id, l.ctid as tid, l.account_id, l.remaining, a.program_id,
                a.balance - sum(l.remaining) over (partition by l.account_id order by l.expires_at, l.lot_id) as balance_after
         from unnest(p_lot_ids) i(lot_id) join refill.lot l on l.lot_id = i.lot_id join refill.account a on a.account_id = l.account_id
         where l.open and least(l.expires_at, a.idle_expires_at) <= p_now
@@ -42,15 +43,19 @@ begin
         select p_now, 'expiry', program_id, account_id, refill.own_side(program_id, 'breakage'), remaining, lot_id, balance_after
         from due order by account_id, balance_after desc
     ), emptied as (
-        update refill.lot l set remaining = 0 from due where l.lot_id = due.lot_id
+        update refill.lot l set remaining = 0 from due where l.ctid = due.tid returning 1
     ), lost as materialized (
         select account_id, sum(remaining)::bigint as credits, count(*) as lots from due group by account_id
     ), told as (
         insert into refill.event_log (at, type, account_id, data)
         select p_now, 'credit.expired', account_id, jsonb_build_object('credits', l.credits, 'lots', l.lots) from lost l
     )
-    select coalesce(sum(l.lots), 0), coalesce(sum(l.credits), 0), count(*), array_agg(account_id), array_agg(l.credits)
-    into lots, credits, accounts, v_account_ids, v_credits from lost l;
+    select coalesce(sum(l.lots), 0), coalesce(sum(l.credits), 0), count(*), array_agg(account_id), array_agg(l.credits),
+           (select count(*) from emptied)
+    into lots, credits, accounts, v_account_ids, v_credits, v_emptied from lost l;
+    if v_emptied <> lots then
+        raise exception 'of % dead lots % were emptied', lots, v_emptied using errcode = 'integrity_constraint_violation';
+    end if;
     if lots = 0 then return; end if;
     perform pg_notify('refill_poke', 'publish');
 
@@ -60,7 +65,7 @@ begin
         set balance = a.balance - l.credits, updated_at = p_now,
             expires_next = coalesce((select min(o.expires_at) from refill.lot o where o.account_id = l.account_id and o.open), 'infinity')
         from unnest(v_account_ids, v_credits) l(account_id, credits) join refill.account b on b.account_id = l.account_id
-        where a.account_id = l.account_id
+        where a.ctid = b.ctid
         returning case when a.closed_at is null and (a.band <> b.band or a.below_trigger <> b.below_trigger)
                        then row(b, a)::refill.balance_change end as change
     )
