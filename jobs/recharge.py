@@ -86,10 +86,14 @@ def evaluate(connection: Connection, account_id: int, limits: Limits, now: datet
 
 
 def due_accounts(connection: Connection, limit: int = 1000, now: datetime | None = None) -> list[int]:
-    """Accounts below their trigger whose next look is due, the longest waiting first."""
+    """Accounts below their trigger whose next look is due, the longest waiting first.
+
+    Those that somebody else holds are left out: in a sweep that waited for each of them all others would wait too.
+    """
     rows = connection.execute(
-        "select account_id from refill.watch where due_at <= coalesce(%s, (select clock_timestamp()))"
-        " order by due_at, since limit %s",
+        "select account_id from refill.watch w join refill.account a using (account_id)"
+        " where due_at <= coalesce(%s, (select clock_timestamp()))"
+        " order by due_at, since limit %s for no key update of a skip locked",
         (now, limit),
     )
     return [account_id for (account_id,) in rows]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jobs.ledger.database import connect
 from jobs.mailer import DirectoryMailer
 from jobs.notify import Post
+from jobs.recharge import due_accounts
 from tests.charging.world import LIMITS, World
 from worker.outside import Outside
 from worker.runs import Run, recharge_sweep
@@ -28,3 +30,13 @@ def test_a_charge_that_is_reserved_is_driven_before_the_next_account_is_looked_a
     assert reserved_by_then == [1, 2]
     assert world.confirmations() == 2
     world.assert_books_are_clean()
+
+
+def test_an_account_that_somebody_holds_keeps_no_other_waiting(world: World) -> None:
+    held, free = world.account("anna"), world.account("bert")
+    for name in ("anna", "bert"):
+        world.spend(name, 600, f"{name}-1")
+    with connect(world.url) as upstream, upstream.transaction():
+        upstream.execute("select from refill.account where account_id = %s for no key update", (held,))
+        assert due_accounts(world.connection, limit=1) == [free]
+    assert due_accounts(world.connection) == [held, free]
