@@ -17,13 +17,15 @@ What was found by running Dramatiq's Redis broker, and what follows from it here
 - a killed worker's messages come back late, through maintenance that runs by chance: a sweep has found the row
 before;
 - TimeLimit raises past `except Exception`, Retries hides what failed: neither is used. The sweep is the retry;
-- a queue that nobody emptied for a while would be worked off stale: a poke older than MAX_AGE_MS is dropped.
+- a queue that nobody emptied for a while would be worked off stale: a poke older than MAX_AGE_MS is dropped;
+- a queue that nobody empties at all has no end, in the memory that spend events need: here it has one.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 import redis
@@ -52,6 +54,8 @@ HEARTBEAT_TIMEOUT_MS: Final = 60_000
 MAINTENANCE_CHANCE: Final = 40_000  # in a million requests: about twice a minute for an idle queue
 DEAD_MESSAGE_MS: Final = 3_600_000
 MAX_AGE_MS: Final = 600_000
+WAITING_MAX: Final = 100_000  # in one queue; the oldest go first, and the sweeps find their rows
+LOOK_EVERY: Final = 1_000  # pokes sent, to see whether more wait
 _ANSWER_S: Final = 10
 _CONNECT_S: Final = 5
 _LOOK_MS: Final = 1
@@ -67,6 +71,13 @@ def is_poke(message: MessageProxy, queue_name: str) -> bool:
     those in hand: a few of either, whoever wrote them, and the worker lives on without doing anything.
     """
     return message.queue_name == queue_name and "eta" not in message.options
+
+
+_DROP_OLDEST: Final = """
+local excess = redis.call('LLEN', KEYS[1]) - tonumber(ARGV[1])
+for _ = 1, excess do redis.call('HDEL', KEYS[2], redis.call('LPOP', KEYS[1])) end
+return math.max(excess, 0)
+"""
 
 
 class Fetcher(Protocol):
@@ -150,6 +161,7 @@ class PokeBroker(RedisBroker):
         self._outage = Outage(self.dependency)
         self._pause_s = 0.0
         self._closing = threading.Event()
+        self._sent = count(1)
 
     def declare_queue(self, queue_name: str) -> None:
         """Declares the queue alone: pokes are never delayed."""
@@ -163,6 +175,8 @@ class PokeBroker(RedisBroker):
         if delay is not None:
             raise ValueError("a poke is never delayed: what is due later is a row with its time")
         enqueued: Message[object] = super().enqueue(message)
+        if next(self._sent) % LOOK_EVERY == 0:
+            self._drop_oldest(message.queue_name)
         return enqueued
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 0) -> Consumer:
@@ -189,6 +203,13 @@ class PokeBroker(RedisBroker):
     def close(self) -> None:
         """Ends waiting for Redis."""
         self._closing.set()
+
+    def _drop_oldest(self, queue_name: str) -> None:
+        """Where no worker takes them, pokes do not fill the Redis that spend comes through."""
+        queue = f"{NAMESPACE}:{queue_name}"
+        dropped = cast(int, self.client.eval(_DROP_OLDEST, 2, queue, f"{queue}.msgs", WAITING_MAX))
+        if dropped:
+            log.warning("pokes.dropped", queue=queue_name, count=dropped)
 
     def _answers(self) -> bool:
         try:

@@ -259,7 +259,9 @@ _EVENTS: dict[str, LogEvent] = {
         ("payload", "error"),
     ),
     "pokes.dropped": LogEvent(
-        "warning", "So many pokes could not be sent while the broker was lost; the sweeps find their rows.", ("count",)
+        "warning",
+        "So many pokes were lost with the broker, or nobody took them; sweeps find the rows.",
+        ("count", "queue"),
     ),
     "process.crashed": LogEvent(
         "critical",

@@ -36,13 +36,12 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from jobs.errors import BrokerUnavailable, UsageError
-from worker.broker import DEAD_MESSAGE_MS, MAX_AGE_MS, NOT_OURS, UNREADABLE, is_poke
+from worker.broker import DEAD_MESSAGE_MS, MAX_AGE_MS, NOT_OURS, UNREADABLE, WAITING_MAX, is_poke
 from worker.outage import Outage
 
 log = structlog.get_logger()
 
 NAMESPACE: Final = "refill.pokes"
-WAITING_MAX: Final = 100_000  # in one queue; the oldest go first, and the sweeps find their rows
 HEARTBEAT_S: Final = 10  # after about twice this an end that fell silent is given up
 _RETRY_LOOK_S: Final = 0.25
 _FLUSH_S: Final = 2.0

@@ -13,10 +13,11 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.message import Message
 
 from tests.support.waiting import eventually
-from worker.broker import IDLE_WAIT_S, PokeBroker, open_broker
+from worker.broker import IDLE_WAIT_S, LOOK_EVERY, NAMESPACE, WAITING_MAX, PokeBroker, open_broker
 
 pytestmark = pytest.mark.acceptance
 
+QUEUE = f"{NAMESPACE}:charges"
 SOON_S = IDLE_WAIT_S / 2  # what was found only by asking again would take longer
 
 
@@ -111,3 +112,16 @@ def test_what_cannot_be_read_holds_up_nothing_that_was_fetched_with_it(broker: P
         broker.do_enqueue("charges", f"rubbish {rubbish!r}", rubbish)
     poke(broker, 2)
     assert take(broker.consume("charges", prefetch=10)).args == (2,)
+
+
+def test_a_queue_that_nobody_empties_has_an_end(broker: PokeBroker) -> None:
+    oldest = [f"oldest {number}" for number in range(3)]
+    with broker.client.pipeline() as pipeline:
+        pipeline.rpush(QUEUE, *oldest, *range(WAITING_MAX - LOOK_EVERY))
+        pipeline.hset(f"{QUEUE}.msgs", mapping=dict.fromkeys(oldest, ""))
+        pipeline.execute()
+    for account_id in range(LOOK_EVERY):
+        poke(broker, account_id)
+    assert broker.lengths(["charges"]) == {"charges": WAITING_MAX}
+    assert broker.client.lindex(QUEUE, 0) == b"0"
+    assert broker.client.hlen(f"{QUEUE}.msgs") == LOOK_EVERY
