@@ -259,9 +259,7 @@ _EVENTS: dict[str, LogEvent] = {
         ("payload", "error"),
     ),
     "pokes.dropped": LogEvent(
-        "warning",
-        "So many pokes were lost with the broker, or nobody took them; sweeps find the rows.",
-        ("count", "queue"),
+        "warning", "So many pokes were lost with the broker, or nobody took them; sweeps find rows.", ("count", "queue")
     ),
     "process.crashed": LogEvent(
         "critical",
