@@ -184,8 +184,8 @@ def post_batch(
 def _post_together(
     connection: Connection, readable: Sequence[Readable], malformed: Sequence[Quarantined], reserved: Sequence[int]
 ) -> Posted:
-    """A few readable events are one statement, which needs no transaction around it: two questions less. Killed between it
-    and the keeping of what it found contradictory, the entries are pending and contradict again."""
+    """A few readable events are one statement, which needs no transaction around it: two questions less. Killed between
+    it and the keeping of what contradicts, the entries are pending and contradict again."""
     with connection.transaction() if reserved or malformed else nullcontext():
         if reserved:
             _reserve(connection, reserved)

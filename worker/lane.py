@@ -22,7 +22,7 @@ from worker.stream import SpendStream, id_order
 
 log = structlog.get_logger()
 
-LOCK_TIMEOUT_MS: Final = 3_000
+LOCK_TIMEOUT_MS: Final = 1_000
 IDS_SHOWN_MAX: Final = 20
 UNRESERVED_MAX: Final = 250  # so few events seldom meet those of another intake, and one statement more would cost them
 

@@ -98,9 +98,9 @@ def show(results: Sequence[Result], console: Console | None = None) -> None:
         table.add_section()
     console.print(table)
     for result in results:
-        for figure in result.figures:
-            if figure.bound:
-                console.print(f"[bold]{number_of(result)} {figure.name}[/bold]: {figure.bound}", highlight=False)
+        for bound in dict.fromkeys(figure.bound for figure in result.figures if figure.bound):
+            names = "; ".join(figure.name for figure in result.figures if figure.bound == bound)
+            console.print(f"[bold]{number_of(result)} {names}[/bold]: {bound}", highlight=False)
     console.print(f"\n{machine_in_words(dict(results[0].machine))}.", highlight=False)
 
 
