@@ -1,5 +1,5 @@
-"""One batch of stream entries into the ledger: what can be posted is posted, what cannot goes to quarantine, in one
-transaction.
+"""One batch of stream entries into the ledger: what can be posted is posted, what cannot goes to quarantine, and both
+are committed before anything is acknowledged.
 
 A row that the database refuses although it could be read is found by halving, so that the others are posted without it.
 """

@@ -56,8 +56,8 @@ create or replace aggregate refill.add_up(bigint) (sfunc = int8pl, stype = bigin
 -- no id of its events was met before, in this batch or any other, and its balance suffices for all of them. Returns their places
 -- in the batch with amounts and balances, and the places of the other events, in the order in which to post them.
 --
--- The settings pin the plan. Arrays are planned for their length each time: the one plan for any length, to which Postgres
--- would turn after five batches, is a tenth as fast. Postgres cannot know how many rows join here and guesses up to a thousand
+-- The settings pin the plan. Arrays are planned for their length each time, not once for any length, to which Postgres would
+-- turn after five batches (tests/ledger/test_posting_plan.py holds both to the same rows). Postgres cannot know how many rows join here and guesses up to a thousand
 -- times too many, so that it would read whole tables to hash them, sort for merge joins, and compile with JIT what runs once;
 -- `offset 0` keeps the lots a matter of one index probe for each account. Rows that are locked stay where they are, so that
 -- they are updated where they were found (ctid) instead of being looked up once more; what is updated is counted.
